@@ -1,0 +1,91 @@
+"""Causal self-attention with several heads."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cs336.model.functional import scaled_dot_product_attention
+from cs336.model.layers import Linear
+from cs336.model.rope import NoPositionalEmbedding
+
+AttentionBackend = Literal["plain", "sdpa"]
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """Each position gathers from itself and the positions before it, in `num_heads` subspaces at once.
+
+    Vaswani et al. 2017, section 3.2.2, with d_k = d_v = d_model / num_heads. Row block h of each of the query, key and
+    value projections belongs to head h.
+
+    Args:
+        d_model: Width of the input and of the output.
+        num_heads: Must divide d_model.
+        rope: Rotates the queries and keys of each head (d_k = d_model / num_heads); by default nothing does.
+        backend: `plain` is the written-out formula, `sdpa` PyTorch's fused kernel; the results are equal.
+        device: Where the weights live.
+        dtype: The type of the weights.
+        generator: The source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        rope: nn.Module | None = None,
+        backend: AttentionBackend = "plain",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or d_model % num_heads:
+            raise ValueError(f"d_model must be divisible by num_heads, got {d_model} and {num_heads}")
+        if backend not in _BACKENDS:
+            raise ValueError(f"attention backend must be one of {', '.join(_BACKENDS)}, got {backend!r}")
+        self.num_heads = num_heads
+
+        def projection() -> Linear:
+            return Linear(d_model, d_model, device=device, dtype=dtype, generator=generator)
+
+        self.q_proj, self.k_proj, self.v_proj, self.output_proj = (projection() for _ in range(4))
+        self.rope = rope if rope is not None else NoPositionalEmbedding()
+        self.attend = _BACKENDS[backend]
+
+    def forward(
+        self, x: Float[Tensor, "*batch seq d_model"], positions: Int[Tensor, "*#batch seq"] | None = None
+    ) -> Float[Tensor, "*batch seq d_model"]:
+        """Attend causally; `positions` is passed to the rotary embedding and is 0, 1, 2, ... by default."""
+        query, key, value = (self._split_heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        if positions is not None:
+            positions = positions.unsqueeze(-2)  # the same for every head
+        query, key = self.rope(query, positions), self.rope(key, positions)
+        heads = self.attend(query, key, value)
+        return self.output_proj(heads.transpose(-3, -2).flatten(-2))
+
+    def _split_heads(self, x: Float[Tensor, "*batch seq d_model"]) -> Float[Tensor, "*batch heads seq d_k"]:
+        return x.reshape(*x.shape[:-1], self.num_heads, -1).transpose(-3, -2)
+
+
+def _attend_plain(
+    query: Float[Tensor, "*batch seq d_k"], key: Float[Tensor, "*batch seq d_k"], value: Float[Tensor, "*batch seq d_v"]
+) -> Float[Tensor, "*batch seq d_v"]:
+    seq = query.shape[-2]
+    causal = torch.ones(seq, seq, dtype=torch.bool, device=query.device).tril()
+    return scaled_dot_product_attention(query, key, value, causal)
+
+
+def _attend_sdpa(
+    query: Float[Tensor, "*batch seq d_k"], key: Float[Tensor, "*batch seq d_k"], value: Float[Tensor, "*batch seq d_v"]
+) -> Float[Tensor, "*batch seq d_v"]:
+    return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+
+
+_BACKENDS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
+    {"plain": _attend_plain, "sdpa": _attend_sdpa}
+)

@@ -1,0 +1,41 @@
+"""The functions without weights: softmax, SiLU, attention."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def softmax(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:
+    """Normalise `exp(x)` to sum to one along `dim`.
+
+    The greatest entry is subtracted first: it cancels in the quotient, and no exponential can overflow.
+    """
+    exponentials = torch.exp(x - x.amax(dim, keepdim=True))
+    return exponentials / exponentials.sum(dim, keepdim=True)
+
+
+def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return `x * sigmoid(x)`, also called Swish (Elfwing et al. 2017, arXiv:1702.03118)."""
+    return x * torch.sigmoid(x)
+
+
+def scaled_dot_product_attention(
+    query: Float[Tensor, "*batch queries d_k"],
+    key: Float[Tensor, "*batch keys d_k"],
+    value: Float[Tensor, "*batch keys d_v"],
+    mask: Bool[Tensor, "*#batch queries keys"] | None = None,
+) -> Float[Tensor, "*batch queries d_v"]:
+    """Return `softmax(Q K^T / sqrt(d_k)) V` (Vaswani et al. 2017, equation 1).
+
+    Args:
+        query: What each position looks for.
+        key: What each position offers to be found by.
+        value: What each position hands over when found.
+        mask: True where a query may attend to a key. A query that may attend to nothing yields NaN.
+    """
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return softmax(scores, dim=-1) @ value
