@@ -81,11 +81,13 @@ class AdamW(Optimizer):
 
     def _update_together(self, params: list[Tensor], group: dict[str, Any]) -> None:
         lr, (beta1, beta2), eps = group["lr"], group["betas"], group["eps"]
-        params_at = defaultdict(list)  # a parameter that once had no gradient lags behind the others
+        params_at: defaultdict[int, list[Tensor]] = defaultdict(
+            list
+        )  # a parameter that once had no gradient lags behind the others
         for param in params:
             params_at[self.state[param]["t"]].append(param)
         for t, batch in params_at.items():
-            grads = [param.grad for param in batch]
+            grads = [param.grad for param in batch if param.grad is not None]  # all of them: step saw to that
             ms, vs = ([self.state[param][name] for param in batch] for name in ("m", "v"))
             torch._foreach_mul_(batch, 1 - lr * group["weight_decay"])
             torch._foreach_mul_(ms, beta1)

@@ -1,0 +1,89 @@
+"""The loss on a whole file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cs336.data import resolve_device
+from cs336.train.loss import cross_entropy, perplexity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The result of an evaluation.
+
+    Attributes:
+        loss: Mean over the predicted ids, in nats.
+        num_tokens: Number of ids predicted: one less than the ids read.
+        perplexity: `exp(loss)`.
+    """
+
+    loss: float
+    num_tokens: int
+    perplexity: float
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    dataset: npt.ArrayLike,
+    *,
+    batch_size: int,
+    context_length: int,
+    device: str | torch.device = "cpu",
+    max_tokens: int | None = None,
+) -> Evaluation:
+    """Predict every id of a file but the first, once, from the ids before it in its window.
+
+    The windows do not overlap and leave nothing out, so the result is exact and draws no random numbers.
+
+    Args:
+        model: Ids in, logits out. Its training mode is restored.
+        dataset: One-dimensional array of ids, a TokenDataset or a memory map.
+        batch_size: Windows a forward pass; does not change the result beyond rounding.
+        context_length: Ids a window; the last may be shorter.
+        device: Where the model is.
+        max_tokens: Predict only the first so many ids.
+
+    Raises:
+        ValueError: Fewer than two ids, or a size below one.
+    """
+    ids = np.asarray(dataset)
+    device = resolve_device(device)
+    for name, value in (("batch_size", batch_size), ("context_length", context_length), ("max_tokens", max_tokens)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if len(ids) < 2:
+        raise ValueError(f"evaluation needs at least 2 ids, one to predict the next from, got {len(ids)}")
+    num_targets = min(len(ids) - 1, max_tokens or len(ids))
+    total = 0.0
+    was_training = model.training
+    model.eval()
+    try:
+        for inputs, targets in _windows(ids[: num_targets + 1], batch_size, context_length):
+            loss = cross_entropy(model(inputs.to(device)), targets.to(device))
+            total += loss.item() * targets.numel()
+    finally:
+        model.train(was_training)
+    mean = total / num_targets
+    return Evaluation(loss=mean, num_tokens=num_targets, perplexity=perplexity(mean))
+
+
+def _windows(ids: npt.NDArray[np.integer], batch_size: int, context_length: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield inputs and targets: batches of whole windows, and last the ragged one."""
+    num_whole = (len(ids) - 1) // context_length
+    for row in range(0, num_whole, batch_size):
+        stop = min(row + batch_size, num_whole) * context_length
+        yield _shifted_rows(ids[row * context_length : stop + 1], context_length)
+    tail = ids[num_whole * context_length :]
+    if len(tail) > 1:
+        yield _shifted_rows(tail, len(tail) - 1)
+
+
+def _shifted_rows(ids: npt.NDArray[np.integer], row_length: int) -> tuple[Tensor, Tensor]:
+    block = torch.from_numpy(ids.astype(np.int64))
+    return block[:-1].view(-1, row_length), block[1:].view(-1, row_length)
