@@ -79,8 +79,9 @@ def train_bpe(
             if not is_special:
                 words.update(as_bytes(pretoken) for pretoken in pretokenize(piece, pattern))
 
+    new_specials = [token.encode() for token in special_tokens if len(token.encode()) > 1]  # single bytes are tokens
     merges: list[Pair] = []
-    while 256 + len(merges) + len(special_tokens) < vocab_size:
+    while 256 + len(merges) + len(new_specials) < vocab_size:
         counts: Counter[Pair] = Counter()
         for word, count in words.items():
             for pair in pairwise(word):
@@ -91,7 +92,7 @@ def train_bpe(
         merges.append(best)
         words = Counter({merge_pair(word, best): count for word, count in words.items()})
 
-    tokens = [bytes([byte]) for byte in range(256)] + [a + b for a, b in merges] + [t.encode() for t in special_tokens]
+    tokens = [bytes([byte]) for byte in range(256)] + [a + b for a, b in merges] + new_specials
     return dict(enumerate(tokens)), merges
 
 

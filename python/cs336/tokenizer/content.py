@@ -1,0 +1,55 @@
+"""A tokenizer's content as one canonical string of bytes: what is hashed to compare tokenizers, and what is pickled.
+
+Equal content gives equal bytes, however the tokenizer was made. Layout, integers little-endian and 32 bits wide:
+the length of the header; the header, JSON with sorted keys (`pattern`, always as a regular expression,
+`special_tokens` in the order of their ids, `num_tokens`, `num_merges`); the ids in ascending order; the length of each
+token in bytes; both ids of each merge in order of rank; the bytes of all tokens.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+_U32 = np.dtype("<u4")
+
+
+class Content(NamedTuple):
+    """What makes a tokenizer: the arguments of its constructor."""
+
+    vocab: Mapping[int, bytes]
+    merges: Sequence[tuple[bytes, bytes]]
+    special_tokens: Sequence[str]
+    pattern: str
+
+
+def pack(content: Content) -> bytes:
+    """The canonical bytes of a tokenizer: no token has two ids, each merge and special token is in the vocabulary."""
+    ids = sorted(content.vocab)
+    tokens = [content.vocab[id_] for id_ in ids]
+    id_of = dict(zip(tokens, ids, strict=True))
+    header = {
+        "num_merges": len(content.merges),
+        "num_tokens": len(ids),
+        "pattern": content.pattern,
+        "special_tokens": sorted(content.special_tokens, key=lambda token: id_of[token.encode()]),
+    }
+    header_bytes = json.dumps(header, sort_keys=True).encode()
+    arrays = [[len(header_bytes)], ids, [len(token) for token in tokens], [id_of[t] for m in content.merges for t in m]]
+    size, *numbers = (np.array(array, _U32).tobytes() for array in arrays)
+    return b"".join([size, header_bytes, *numbers, *tokens])
+
+
+def unpack(packed: bytes) -> Content:
+    """The inverse of `pack`."""
+    start = 4 + int(np.frombuffer(packed, _U32, 1)[0])
+    header = json.loads(packed[4:start])
+    num_tokens, num_merges = header["num_tokens"], header["num_merges"]
+    numbers = np.frombuffer(packed, _U32, 2 * num_tokens + 2 * num_merges, start)
+    ids, lengths, merges = np.split(numbers, [num_tokens, 2 * num_tokens])
+    ends = start + numbers.nbytes + np.cumsum(lengths, dtype=np.int64)
+    tokens = [packed[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    vocab = dict(zip(ids.tolist(), tokens, strict=True))
+    pairs = [(vocab[left], vocab[right]) for left, right in merges.reshape(-1, 2).tolist()]
+    return Content(vocab, pairs, header["special_tokens"], header["pattern"])
