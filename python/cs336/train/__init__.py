@@ -1,0 +1,20 @@
+"""Batches -> trained weights: the loss, the loop, validation, checkpoints, run directories."""
+
+# ruff: noqa: E402  (the missing extra must be named before torch is imported)
+from cs336._extras import require_extra
+
+require_extra("train", modules=("torch", "jaxtyping", "safetensors"), needed_by=__name__)
+
+from cs336.train.checkpoint import load_checkpoint, save_checkpoint
+from cs336.train.evaluate import Evaluation, evaluate
+from cs336.train.loss import bits_per_byte, cross_entropy, perplexity
+
+__all__ = [
+    "Evaluation",
+    "bits_per_byte",
+    "cross_entropy",
+    "evaluate",
+    "load_checkpoint",
+    "perplexity",
+    "save_checkpoint",
+]
