@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cs336.model.config import Attention
 from cs336.model.functional import scaled_dot_product_attention
 from cs336.model.layers import Linear
 from cs336.model.rope import NoPositionalEmbedding
-
-AttentionBackend = Literal["plain", "sdpa"]
 
 
 class MultiHeadSelfAttention(nn.Module):
@@ -38,7 +36,7 @@ class MultiHeadSelfAttention(nn.Module):
         num_heads: int,
         *,
         rope: nn.Module | None = None,
-        backend: AttentionBackend = "plain",
+        backend: Attention = "plain",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
