@@ -1,0 +1,66 @@
+//! How a thread that watches talks to the threads that work: progress one way, cancellation the other.
+//!
+//! The core never calls back into its caller: a callback would have to take the caller's locks (Python's GIL) on the
+//! worker threads. Instead the workers bump counters that anyone may read at any rate.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// How far a long call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done: `"count"`, `"merge"` or `"encode"`; empty before the first stage.
+    pub stage: &'static str,
+    /// Units done: bytes for `count` and `encode`, merges for `merge`.
+    pub done: u64,
+    /// Units in all, 0 while unknown.
+    pub total: u64,
+}
+
+/// Shared by reference between the workers and whoever watches them.
+#[derive(Debug, Default)]
+pub struct Control {
+    cancelled: AtomicBool,
+    stage: Mutex<&'static str>,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Control {
+    /// Nothing done, nothing cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the work to stop; it ends with [`Error::Interrupted`] within some milliseconds.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// A snapshot; the fields may be some microseconds apart.
+    pub fn progress(&self) -> Progress {
+        let stage = *self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Progress { stage, done: self.done.load(Ordering::Relaxed), total: self.total.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn begin(&self, stage: &'static str, total: u64) {
+        *self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = stage;
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    pub(crate) fn advance(&self, units: u64) {
+        self.done.fetch_add(units, Ordering::Relaxed);
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,7 @@
+//! pretokens -> weighted counts.
+
+mod corpus;
+mod table;
+
+pub(crate) use corpus::{count_file, count_texts};
+pub(crate) use table::CountTable;

@@ -1,0 +1,130 @@
+//! Large texts and many texts, on as many threads as they are worth.
+
+use std::ops::Range;
+
+use super::merge::reserve;
+use super::{CacheGuard, Tokenizer};
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::parallel;
+use crate::split::cut::chunks;
+
+/// The bytes encoded between two looks at the control, and the least that is worth a thread.
+const CHUNK_BYTES: usize = 1 << 20;
+
+impl Tokenizer {
+    /// The ids of a text. Special tokens in it become their ids. A text of some megabytes is divided among
+    /// `num_threads`; the result does not depend on their number.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Interrupted`], and [`Error::InvalidArgument`] for a regular expression that
+    /// backtracks too much.
+    pub fn encode(&self, text: &str, num_threads: usize, control: &Control) -> Result<Vec<u32>> {
+        if text.len() <= CHUNK_BYTES {
+            let mut ids = Vec::new();
+            // Three bytes a token are few for any language; growing once more costs less than guessing low.
+            reserve(&mut ids, text.len() / 3 + 1)?;
+            self.encode_into(text, CacheGuard::new(self).cache(), &mut ids)?;
+            return Ok(ids);
+        }
+        control.begin("encode", text.len() as u64);
+        let ranges = chunks(self.cutter(), text.as_bytes(), CHUNK_BYTES);
+        if num_threads == 1 {
+            let mut ids = Vec::new();
+            let mut cache = CacheGuard::new(self);
+            for range in ranges {
+                self.encode_chunk(text, range, cache.cache(), &mut ids, control)?;
+            }
+            return Ok(ids);
+        }
+        let parts = parallel::map(
+            num_threads,
+            ranges.len(),
+            || CacheGuard::new(self),
+            |cache, index| {
+                let mut ids = Vec::new();
+                self.encode_chunk(text, ranges[index].clone(), cache.cache(), &mut ids, control)?;
+                Ok(ids)
+            },
+        )?;
+        concatenate(parts)
+    }
+
+    /// The ids of each text, as [`encode`](Self::encode) gives them.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_batch<S: AsRef<str> + Sync>(
+        &self,
+        texts: &[S],
+        num_threads: usize,
+        control: &Control,
+    ) -> Result<Vec<Vec<u32>>> {
+        let num_bytes = texts.iter().map(|text| text.as_ref().len()).sum::<usize>();
+        control.begin("encode", num_bytes as u64);
+        // Starting a thread costs as much as encoding some kilobytes.
+        let worthwhile = num_bytes / (CHUNK_BYTES / 16) + 1;
+        let pieces = pieces(self, texts);
+        let parts = parallel::map(
+            num_threads.min(worthwhile),
+            pieces.len(),
+            || CacheGuard::new(self),
+            |cache, index| {
+                let (text, range) = &pieces[index];
+                let mut ids = Vec::new();
+                self.encode_chunk(texts[*text].as_ref(), range.clone(), cache.cache(), &mut ids, control)?;
+                Ok(ids)
+            },
+        )?;
+
+        let mut results: Vec<Vec<u32>> = Vec::new();
+        results.try_reserve_exact(texts.len()).map_err(|_| Error::OutOfMemory(size_of_val(texts)))?;
+        results.resize_with(texts.len(), Vec::new);
+        for ((text, _), ids) in pieces.iter().zip(parts) {
+            let result = &mut results[*text];
+            if result.is_empty() {
+                *result = ids;
+            } else {
+                reserve(result, ids.len())?;
+                result.extend_from_slice(&ids);
+            }
+        }
+        Ok(results)
+    }
+
+    /// Appends the ids of `text[range]` to `out`, unless cancelled; returns the number of special tokens among them.
+    pub(super) fn encode_chunk(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        cache: &mut super::Cache,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<u64> {
+        control.check()?;
+        reserve(out, range.len() / 4 + 1)?;
+        let num_special = self.encode_into(&text[range.clone()], cache, out)?;
+        control.advance(range.len() as u64);
+        Ok(num_special)
+    }
+}
+
+/// The texts by index, large ones in several pieces.
+fn pieces<S: AsRef<str>>(tokenizer: &Tokenizer, texts: &[S]) -> Vec<(usize, Range<usize>)> {
+    let mut pieces = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let text = text.as_ref().as_bytes();
+        pieces.extend(chunks(tokenizer.cutter(), text, CHUNK_BYTES).into_iter().map(|range| (index, range)));
+    }
+    pieces
+}
+
+fn concatenate(parts: Vec<Vec<u32>>) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    let length = parts.iter().map(Vec::len).sum();
+    ids.try_reserve_exact(length).map_err(|_| Error::OutOfMemory(length * size_of::<u32>()))?;
+    for part in parts {
+        ids.extend_from_slice(&part);
+    }
+    Ok(ids)
+}

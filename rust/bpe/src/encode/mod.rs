@@ -1,0 +1,280 @@
+//! text -> segments -> pretokens -> ids, and back.
+
+mod batch;
+mod cache;
+mod file;
+mod merge;
+mod stream;
+
+use std::sync::Mutex;
+
+pub use self::cache::CACHE_BYTES;
+use self::cache::Cache;
+pub use self::file::FileStats;
+use self::merge::{MergeTable, reserve};
+pub use self::stream::StreamEncoder;
+use crate::error::{Error, Result};
+use crate::split::cut::Cutter;
+use crate::split::{Pattern, Segment, SpecialTokens};
+use crate::vocab::Vocab;
+use crate::word_key;
+
+/// A vocabulary, its merges, its special tokens and its pattern: text to ids and back.
+///
+/// Immutable but for caches, which change no result; share it freely among threads.
+#[derive(Debug)]
+pub struct Tokenizer {
+    vocab: Vocab,
+    merges: Vec<(Vec<u8>, Vec<u8>)>,
+    table: MergeTable,
+    specials: SpecialTokens,
+    /// The ids of `specials` by their index.
+    special_ids: Vec<u32>,
+    pattern: Pattern,
+    /// Caches that no thread uses at the moment.
+    caches: Mutex<Vec<Cache>>,
+}
+
+impl Tokenizer {
+    /// `vocab` maps ids to tokens and must hold each of the 256 bytes; `merges` are in the order of their rank. Special
+    /// tokens that are not in the vocabulary are appended to it, in their order.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if these contradict themselves or one another.
+    pub fn new(
+        vocab: Vec<(u32, Vec<u8>)>,
+        merges: Vec<(Vec<u8>, Vec<u8>)>,
+        special_tokens: &[String],
+        pattern: Pattern,
+    ) -> Result<Self> {
+        let specials = SpecialTokens::new(special_tokens)?;
+        let mut vocab = Vocab::new(vocab)?;
+        let mut special_ids = Vec::with_capacity(special_tokens.len());
+        for token in special_tokens {
+            let id = vocab.id(token.as_bytes());
+            special_ids.push(id.map_or_else(|| vocab.append(token.as_bytes()), Ok)?);
+        }
+        let table = MergeTable::new(&vocab, &merges)?;
+        Ok(Self { vocab, merges, table, specials, special_ids, pattern, caches: Mutex::new(Vec::new()) })
+    }
+
+    /// The greatest id plus one.
+    pub fn vocab_size(&self) -> u32 {
+        self.vocab.size()
+    }
+
+    /// Ids and tokens in the order of the ids.
+    pub fn vocab(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.vocab.iter()
+    }
+
+    /// The merges in the order of their rank.
+    pub fn merges(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.merges
+    }
+
+    /// The special tokens and their ids in the order they were given in.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.specials.tokens().iter().map(String::as_str).zip(self.special_ids.iter().copied())
+    }
+
+    /// How text is divided into pretokens.
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// The id of a token.
+    pub fn token_to_id(&self, token: &[u8]) -> Option<u32> {
+        self.vocab.id(token)
+    }
+
+    /// The token of an id.
+    pub fn id_to_token(&self, id: u32) -> Option<&[u8]> {
+        self.vocab.bytes(id)
+    }
+
+    /// The concatenated tokens of `ids`. They need not be UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an id that has no token, [`Error::OutOfMemory`].
+    pub fn decode_bytes(&self, ids: &[u32]) -> Result<Vec<u8>> {
+        let mut length = 0;
+        for (position, &id) in ids.iter().enumerate() {
+            let token = self.vocab.bytes(id).ok_or_else(|| {
+                Error::invalid(format!(
+                    "id {id} at position {position} has no token, expected ids of this vocabulary (0 to {}); were \
+                     they made by another tokenizer?",
+                    self.vocab.size() - 1
+                ))
+            })?;
+            length += token.len();
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length).map_err(|_| Error::OutOfMemory(length))?;
+        for &id in ids {
+            bytes.extend_from_slice(self.vocab.bytes(id).expect("looked up a moment ago"));
+        }
+        Ok(bytes)
+    }
+
+    fn cutter(&self) -> Cutter<'_> {
+        Cutter { pattern: &self.pattern, specials: &self.specials }
+    }
+
+    /// Appends the ids of a text to `out`; the number of special tokens among them is returned.
+    fn encode_into(&self, text: &str, cache: &mut Cache, out: &mut Vec<u32>) -> Result<u64> {
+        let mut num_special = 0;
+        self.specials.for_each_segment(text, |segment| match segment {
+            Segment::Special(index) => {
+                num_special += 1;
+                reserve(out, 1)?;
+                out.push(self.special_ids[index]);
+                Ok(())
+            }
+            Segment::Text(offset, segment) => self.pattern.for_each_pretoken(segment, |range| {
+                self.encode_pretoken(text.as_bytes(), offset + range.start..offset + range.end, cache, out)
+            }),
+        })?;
+        Ok(num_special)
+    }
+
+    #[inline]
+    fn encode_pretoken(
+        &self,
+        text: &[u8],
+        range: std::ops::Range<usize>,
+        cache: &mut Cache,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], out) };
+        if let Some(ids) = cache.get(key) {
+            reserve(out, ids.len())?;
+            if let [id] = ids {
+                out.push(*id);
+            } else {
+                out.extend_from_slice(ids);
+            }
+            return Ok(());
+        }
+        let start = out.len();
+        self.table.encode(&text[range], out)?;
+        cache.insert(key, &out[start..]);
+        Ok(())
+    }
+}
+
+/// A cache of the tokenizer, warm if one is at hand, for one thread at a time.
+struct CacheGuard<'t> {
+    tokenizer: &'t Tokenizer,
+    cache: Option<Cache>,
+}
+
+impl<'t> CacheGuard<'t> {
+    fn new(tokenizer: &'t Tokenizer) -> Self {
+        // `try_lock`: in a forked child the lock may be held by a thread that does not exist there.
+        let cached = tokenizer.caches.try_lock().ok().and_then(|mut caches| caches.pop());
+        Self { tokenizer, cache: Some(cached.unwrap_or_else(Cache::new)) }
+    }
+
+    fn cache(&mut self) -> &mut Cache {
+        self.cache.as_mut().expect("present until dropped")
+    }
+}
+
+impl Drop for CacheGuard<'_> {
+    fn drop(&mut self) {
+        if let (Some(cache), Ok(mut caches)) = (self.cache.take(), self.tokenizer.caches.try_lock()) {
+            caches.push(cache);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Control, TrainOptions, Trainer};
+
+    const PIECES: &[&str] = &[
+        "the", " the", "low", "er", "'", "'s", " ", "\n", "\u{3000}", "日本", "é", "1", "!", "<|", "<|end|>", "end|>",
+        "🙂",
+    ];
+
+    fn tokenizer(pattern: &str) -> Tokenizer {
+        let special_tokens = vec!["<|end|>".to_owned(), "<|end|><|end|>".to_owned()];
+        let pattern = Pattern::parse(pattern).unwrap();
+        let mut trainer = Trainer::new(TrainOptions {
+            vocab_size: 300,
+            special_tokens: special_tokens.clone(),
+            pattern: pattern.clone(),
+            num_threads: 1,
+        })
+        .unwrap();
+        trainer
+            .count_texts(&["the lower the 日本 lower 🙂 low's low's\n\n11!! éé".repeat(3)], &Control::new())
+            .unwrap();
+        let trained = trainer.finish(&Control::new()).unwrap();
+        Tokenizer::new(trained.vocab, trained.merges, &special_tokens, pattern).unwrap()
+    }
+
+    /// Without cache, cuts or threads.
+    fn by_definition(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        tokenizer
+            .specials
+            .for_each_segment(text, |segment| match segment {
+                Segment::Special(index) => {
+                    ids.push(tokenizer.special_ids[index]);
+                    Ok(())
+                }
+                Segment::Text(_, text) => tokenizer
+                    .pattern
+                    .for_each_pretoken(text, |range| tokenizer.table.encode(&text.as_bytes()[range], &mut ids)),
+            })
+            .unwrap();
+        ids
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn a_text_in_pieces_is_the_text(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60), named in any::<bool>()
+        ) {
+            let tokenizer = tokenizer(if named { "gpt2" } else { r"\w+| \w+|\s" });
+            let text = pieces.concat();
+            let expected = by_definition(&tokenizer, &text);
+            prop_assert_eq!(&tokenizer.encode(&text, 2, &Control::new()).unwrap(), &expected);
+
+            let (mut stream, mut ids) = (StreamEncoder::new(), Vec::new());
+            for piece in &pieces {
+                stream.push(&tokenizer, piece, &mut ids).unwrap();
+            }
+            stream.finish(&tokenizer, &mut ids).unwrap();
+            prop_assert_eq!(&ids, &expected);
+            prop_assert_eq!(tokenizer.decode_bytes(&ids).unwrap(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn threads_and_batches_do_not_change_the_ids() {
+        let tokenizer = tokenizer("gpt2");
+        let text = PIECES.concat().repeat(30_000);
+        let texts = [&text[..], "", "the", &text[..PIECES.concat().len() * 20_000]];
+        let expected = texts.map(|text| by_definition(&tokenizer, text));
+        for num_threads in [1, 2, 3] {
+            let control = Control::new();
+            assert!(tokenizer.encode(&text, num_threads, &control).unwrap() == expected[0]);
+            assert!(tokenizer.encode_batch(&texts, num_threads, &control).unwrap() == expected);
+            assert_eq!(control.progress().done, texts.iter().map(|text| text.len() as u64).sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn an_id_without_a_token_is_named() {
+        let error = tokenizer("gpt2").decode_bytes(&[1, 2, 5000]).unwrap_err().to_string();
+        assert!(error.contains("id 5000 at position 2"), "{error}");
+    }
+}

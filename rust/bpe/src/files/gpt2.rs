@@ -1,0 +1,100 @@
+//! GPT-2's pair of files: `vocab.json`, a map from spelt tokens to ids, and `merges.txt`, a merge a line.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::atomic::AtomicFile;
+use super::byte_chars::{spell, unspell};
+use super::{Entries, parse_json};
+use crate::encode::Tokenizer;
+use crate::error::{Error, Result};
+
+/// A vocabulary and merges, as they stand in files.
+pub type Parts = (Vec<(u32, Vec<u8>)>, Vec<(Vec<u8>, Vec<u8>)>);
+
+/// Reads both files. Tokens of the vocabulary that are among `special_tokens` are taken as they are written, all
+/// others are spelt in GPT-2's alphabet.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::Malformed`] with the line or the token at fault.
+pub fn read(vocab_path: &Path, merges_path: &Path, special_tokens: &[String]) -> Result<Parts> {
+    let Entries(entries) = parse_json(vocab_path, &fs::read(vocab_path).map_err(Error::io(vocab_path))?)?;
+    let vocab = entries
+        .into_iter()
+        .map(|(spelling, id)| {
+            if special_tokens.contains(&spelling) {
+                return Ok((id, spelling.into_bytes()));
+            }
+            match unspell(&spelling) {
+                Some(token) => Ok((id, token)),
+                None => Err(Error::malformed(
+                    vocab_path,
+                    format!(
+                        "token {spelling:?} (id {id}) holds characters that stand for no byte in GPT-2's alphabet; if it \
+                         is a special token, name it among special_tokens"
+                    ),
+                )),
+            }
+        })
+        .collect::<Result<_>>()?;
+    Ok((vocab, read_merges(merges_path)?))
+}
+
+fn read_merges(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let text = super::text::validated(path, &bytes, 0..bytes.len())?;
+    let mut merges = Vec::new();
+    for (number, line) in (1..).zip(text.split('\n')) {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() || (number == 1 && line.starts_with("#version")) {
+            continue;
+        }
+        let merge = line.split_once(' ').and_then(|(left, right)| Some((unspell(left)?, unspell(right)?)));
+        match merge {
+            Some((left, right)) if !left.is_empty() && !right.is_empty() => merges.push((left, right)),
+            _ => {
+                return Err(Error::malformed(
+                    path,
+                    format!(
+                        "line {number} is {line:?}, expected two tokens in GPT-2's alphabet with one space between"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(merges)
+}
+
+/// Writes both files. The pattern is not part of this format, and which tokens are special is not either.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(tokenizer: &Tokenizer, vocab_path: &Path, merges_path: &Path) -> Result<()> {
+    let mut vocab = AtomicFile::create(vocab_path)?;
+    let json = serde_json::to_string(&Value::Object(spelt_vocab(tokenizer))).expect("strings and numbers");
+    vocab.write(json.as_bytes())?;
+    let mut merges = AtomicFile::create(merges_path)?;
+    merges.write(b"#version: 0.2\n")?;
+    for (left, right) in tokenizer.merges() {
+        merges.write(format!("{} {}\n", spell(left), spell(right)).as_bytes())?;
+    }
+    vocab.commit()?;
+    merges.commit()
+}
+
+/// The vocabulary in the order of the ids; special tokens as they are, the others spelt.
+pub(super) fn spelt_vocab(tokenizer: &Tokenizer) -> Map<String, Value> {
+    let mut spelt = Map::new();
+    let mut specials: Vec<(u32, &str)> = tokenizer.special_tokens().map(|(token, id)| (id, token)).collect();
+    specials.sort_unstable();
+    for (id, token) in tokenizer.vocab() {
+        let spelling = match specials.binary_search_by_key(&id, |(id, _)| *id) {
+            Ok(index) => specials[index].1.to_owned(),
+            Err(_) => spell(token),
+        };
+        spelt.insert(spelling, id.into());
+    }
+    spelt
+}

@@ -1,0 +1,102 @@
+//! Dividing independent work among threads, with the results in order.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::Result;
+
+/// Runs `work(&mut state, index)` for every index below `num_items` and returns the states.
+///
+/// Each of at most `num_threads` workers makes one state and takes the next index when it is free. With one thread, or
+/// where no pool can be started, everything runs on the calling thread. A pool lives for one call only: threads kept
+/// for later would be missing in a forked child, which would wait for them for ever.
+///
+/// # Errors
+/// That of the smallest failing index, whatever the timing. No index beyond it is started once it has failed.
+pub(crate) fn for_each_index<S: Send>(
+    num_threads: usize,
+    num_items: usize,
+    new_state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) -> Result<()> + Sync,
+) -> Result<Vec<S>> {
+    let num_workers = num_threads.min(num_items);
+    let pool = (num_workers > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(num_workers).build());
+    let Some(Ok(pool)) = pool else {
+        let mut state = new_state();
+        (0..num_items).try_for_each(|index| work(&mut state, index))?;
+        return Ok(vec![state]);
+    };
+
+    let next = AtomicUsize::new(0);
+    let first_failure = Mutex::new(None);
+    let states = pool.broadcast(|_| {
+        let mut state = new_state();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= num_items {
+                return state;
+            }
+            if let Err(error) = work(&mut state, index) {
+                // Indices are handed out in order: whoever works on a smaller one will still report it.
+                next.store(num_items, Ordering::Relaxed);
+                let mut first = first_failure.lock().expect("no panic while it is held");
+                if first.as_ref().is_none_or(|(other, _)| index < *other) {
+                    *first = Some((index, error));
+                }
+                return state;
+            }
+        }
+    });
+    match first_failure.into_inner().expect("no panic while it was held") {
+        Some((_, error)) => Err(error),
+        None => Ok(states),
+    }
+}
+
+/// `work(index)` for every index below `num_items`, the results in the order of the indices.
+///
+/// # Errors
+/// As [`for_each_index`].
+pub(crate) fn map<T: Send, S: Send>(
+    num_threads: usize,
+    num_items: usize,
+    new_state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let new_results = || (new_state(), Vec::new());
+    let states = for_each_index(num_threads, num_items, new_results, |(state, results), index| {
+        results.push((index, work(state, index)?));
+        Ok(())
+    })?;
+    let mut results: Vec<(usize, T)> = states.into_iter().flat_map(|(_, results)| results).collect();
+    results.sort_unstable_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn results_come_in_order() {
+        for num_threads in [1, 2, 5] {
+            let squares = map(num_threads, 100, || (), |(), index| Ok(index * index)).unwrap();
+            assert_eq!(squares, (0..100).map(|index| index * index).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_first_failure_is_reported() {
+        for num_threads in [1, 2, 5] {
+            let work = |(): &mut (), index: usize| -> Result<()> {
+                if index == 40 {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                if index >= 40 { Err(Error::invalid(index.to_string())) } else { Ok(()) }
+            };
+            let error = for_each_index(num_threads, 100, || (), work).unwrap_err();
+            assert_eq!(error.to_string(), "40");
+        }
+    }
+}

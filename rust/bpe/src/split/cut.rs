@@ -1,0 +1,159 @@
+//! Where a text may be cut so that its parts, each pretokenized alone, give the pretokens of the whole.
+//!
+//! Parallel counting, parallel encoding and streaming all cut here; that is what makes them exact. A place is safe if
+//! no special token lies across it and the pattern is known to end a pretoken there whatever stands further away. For
+//! GPT-2's pattern the two characters around the place decide (see [`gpt2::always_splits`]); of any other regular
+//! expression nothing is known, so that only the edges of special tokens are safe.
+
+use super::gpt2;
+use super::pattern::Pattern;
+use super::special::SpecialTokens;
+use super::unicode::{class_at, class_before, is_continuation};
+
+/// Finds safe cuts for one pattern and one set of special tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cutter<'a> {
+    pub(crate) pattern: &'a Pattern,
+    pub(crate) specials: &'a SpecialTokens,
+}
+
+impl Cutter<'_> {
+    /// The first safe cut of the whole `text` at or after `from`; its end if there is none.
+    pub(crate) fn first_at_or_after(self, text: &[u8], from: usize) -> usize {
+        if self.pattern.splits_locally() {
+            return (from.max(1)..text.len()).find(|&at| self.is_safe(text, at, false)).unwrap_or(text.len());
+        }
+        // Start a token's length early: the edge of a token may be what `from` points at.
+        let longest = self.specials.tokens().iter().map(String::len).max().unwrap_or(0);
+        let mut search_from = from.saturating_sub(longest);
+        while let Some(token) = self.specials.find_certain(text, search_from) {
+            if let Some(at) = [token.start, token.end].into_iter().find(|&at| at >= from.max(1)) {
+                return at;
+            }
+            search_from = token.start + 1;
+        }
+        text.len()
+    }
+
+    /// The last safe cut after `after` in a text of which only the beginning is known; `None` if there is none.
+    pub(crate) fn last_after(self, text: &[u8], after: usize) -> Option<usize> {
+        if self.pattern.splits_locally() {
+            return (after + 1..text.len()).rev().find(|&at| self.is_safe(text, at, true));
+        }
+        let mut last = None;
+        let mut search_from = after;
+        while let Some(token) = self.specials.find_certain(text, search_from) {
+            // The longest match may still be growing at the end of what is known.
+            last = [token.end, token.start]
+                .into_iter()
+                .find(|&at| at > after && !self.specials.lies_across(text, at, true))
+                .or(last);
+            search_from = token.start + 1;
+        }
+        last
+    }
+
+    /// Whether the pattern is known to split at `at` and no special token can lie across it.
+    fn is_safe(self, text: &[u8], at: usize, more_follows: bool) -> bool {
+        if is_continuation(text[at]) {
+            return false;
+        }
+        let is_apostrophe = text[at - 1] == b'\'';
+        gpt2::always_splits(class_before(text, at), is_apostrophe, class_at(text, at).0)
+            && !self.specials.lies_across(text, at, more_follows)
+    }
+}
+
+/// Divides `text` into ranges of about `target` bytes (at least one), cut safely; together they are the text.
+pub(crate) fn chunks(cutter: Cutter<'_>, text: &[u8], target: usize) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    while start < text.len() {
+        let end = cutter.first_at_or_after(text, text.len().min(start + target));
+        ranges.push(start..end);
+        start = end;
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::special::Segment;
+    use super::*;
+
+    const PIECES: &[&str] = &[
+        "'", "s", "ll", "re", "x", "é", "日", "0", "½", " ", "\n", "\u{a0}", "\u{3000}", ".", "<", "<|", "<|e|>", "|>",
+        "ab", "🙂",
+    ];
+    const SPECIALS: &[&str] = &["<|e|>", "<|e|><|e|>", "ab", "ba", "x.", " <"];
+
+    fn pretokens(pattern: &Pattern, specials: &SpecialTokens, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        specials
+            .for_each_segment(text, |segment| match segment {
+                Segment::Special(index) => {
+                    found.push(format!("[{index}]"));
+                    Ok(())
+                }
+                Segment::Text(_, text) => pattern.for_each_pretoken(text, |range| {
+                    found.push(text[range].to_owned());
+                    Ok(())
+                }),
+            })
+            .unwrap();
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn chunks_give_the_pretokens_of_the_whole(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40),
+            num_specials in 0..=SPECIALS.len(),
+            target in 1_usize..20,
+            named in any::<bool>(),
+        ) {
+            let text = pieces.concat();
+            let pattern = Pattern::parse(if named { "gpt2" } else { r"\w+ |.\n|[^x]" }).unwrap();
+            let tokens: Vec<String> = SPECIALS[..num_specials].iter().map(ToString::to_string).collect();
+            let specials = SpecialTokens::new(&tokens).unwrap();
+            let cutter = Cutter { pattern: &pattern, specials: &specials };
+            let mut found = Vec::new();
+            for range in chunks(cutter, text.as_bytes(), target) {
+                found.extend(pretokens(&pattern, &specials, &text[range]));
+            }
+            prop_assert_eq!(found, pretokens(&pattern, &specials, &text));
+        }
+
+        #[test]
+        fn a_cut_of_a_beginning_holds_however_the_text_goes_on(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40),
+            known in 0_usize..40,
+            num_specials in 0..=SPECIALS.len(),
+            named in any::<bool>(),
+        ) {
+            let text = pieces.concat();
+            let known = pieces[..known.min(pieces.len())].concat();
+            let pattern = Pattern::parse(if named { "gpt2" } else { r"\w+ |.\n|[^x]" }).unwrap();
+            let tokens: Vec<String> = SPECIALS[..num_specials].iter().map(ToString::to_string).collect();
+            let specials = SpecialTokens::new(&tokens).unwrap();
+            let cutter = Cutter { pattern: &pattern, specials: &specials };
+            if let Some(at) = cutter.last_after(known.as_bytes(), 0) {
+                let mut found = pretokens(&pattern, &specials, &text[..at]);
+                found.extend(pretokens(&pattern, &specials, &text[at..]));
+                prop_assert_eq!(found, pretokens(&pattern, &specials, &text));
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_text_is_cut_close_to_the_target() {
+        let text = "The quick brown fox doesn't jump; 日本語もある。".repeat(200);
+        let (pattern, specials) = (Pattern::parse("gpt2").unwrap(), SpecialTokens::default());
+        let ranges = chunks(Cutter { pattern: &pattern, specials: &specials }, text.as_bytes(), 100);
+        assert!(ranges.iter().all(|range| range.len() < 130));
+    }
+}

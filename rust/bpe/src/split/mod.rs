@@ -1,0 +1,15 @@
+//! text -> segments -> pretokens.
+//!
+//! A text is first cut at its special tokens into segments, each segment by the pattern into pretokens. Merges happen
+//! within a pretoken only, so that everything after this stage looks at pretokens alone.
+
+mod classes;
+pub(crate) mod cut;
+mod gpt2;
+mod pattern;
+mod special;
+mod unicode;
+
+pub use pattern::Pattern;
+pub(crate) use special::Segment;
+pub use special::SpecialTokens;
