@@ -1,0 +1,95 @@
+//! Token ids as Python's integers, both ways.
+
+use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyRange};
+
+/// Python's integer for each id, made once. A list of ids then costs 8 bytes and a reference count an id instead of
+/// a new object of 28 bytes, and nothing in making it can fail but the one allocation of the list.
+pub(crate) struct IdObjects(Vec<Py<PyAny>>);
+
+impl IdObjects {
+    pub(crate) fn new(py: Python<'_>, vocab_size: u32) -> PyResult<Self> {
+        let ids = PyRange::new(py, 0, vocab_size as isize)?.try_iter()?;
+        Ok(Self(ids.map(|id| Ok(id?.unbind())).collect::<PyResult<_>>()?))
+    }
+
+    pub(crate) fn get<'a, 'py>(&'a self, py: Python<'py>, id: u32) -> &'a Bound<'py, PyAny> {
+        self.0[id as usize].bind(py)
+    }
+
+    pub(crate) fn list<'py>(&self, py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+        // `[None] * n` and not `PyList::new`, which panics where the list does not fit into memory.
+        let list = PyList::new(py, [py.None()])?.as_sequence().repeat(ids.len())?.cast_into::<PyList>()?;
+        for (index, &id) in ids.iter().enumerate() {
+            list.set_item(index, self.get(py, id))?;
+        }
+        Ok(list)
+    }
+}
+
+/// The ids of any iterable of integers; one-dimensional arrays of the usual types go without Python's integers.
+pub(crate) fn extract(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    if !ids.is_instance_of::<PyList>() {
+        if let Ok(array) = ids.cast::<PyArray1<u32>>() {
+            return from_array(array, Some);
+        }
+        if let Ok(array) = ids.cast::<PyArray1<u16>>() {
+            return from_array(array, |id| Some(u32::from(id)));
+        }
+        if let Ok(array) = ids.cast::<PyArray1<i64>>() {
+            return from_array(array, |id| u32::try_from(id).ok());
+        }
+    }
+    let mut out = Vec::new();
+    reserve(&mut out, ids.len().unwrap_or(0))?;
+    for (position, id) in ids.try_iter()?.enumerate() {
+        let id = id?;
+        if out.len() == out.capacity() {
+            reserve(&mut out, position)?; // an iterator without a length: doubles
+        }
+        out.push(extract_one(&id, position)?);
+    }
+    Ok(out)
+}
+
+pub(crate) fn extract_one(id: &Bound<'_, PyAny>, position: usize) -> PyResult<u32> {
+    id.extract().map_err(|error| explain(id, position, error))
+}
+
+fn from_array<T>(array: &Bound<'_, PyArray1<T>>, convert: impl Fn(T) -> Option<u32>) -> PyResult<Vec<u32>>
+where
+    T: Element + Copy + std::fmt::Display,
+{
+    let array: PyReadonlyArray1<'_, T> =
+        array.try_readonly().map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let array = array.as_array();
+    let mut out = Vec::new();
+    reserve(&mut out, array.len())?;
+    for (position, &id) in array.iter().enumerate() {
+        out.push(convert(id).ok_or_else(|| out_of_range(id, position))?);
+    }
+    Ok(out)
+}
+
+fn explain(id: &Bound<'_, PyAny>, position: usize, error: PyErr) -> PyErr {
+    let py = id.py();
+    if error.is_instance_of::<PyOverflowError>(py) {
+        return out_of_range(id, position);
+    }
+    match id.get_type().name() {
+        Ok(kind) if error.is_instance_of::<PyTypeError>(py) => {
+            PyTypeError::new_err(format!("ids must be integers, got {kind} at position {position}"))
+        }
+        _ => error,
+    }
+}
+
+fn out_of_range(id: impl std::fmt::Display, position: usize) -> PyErr {
+    PyValueError::new_err(format!("id {id} at position {position} is out of range, expected 0 to {}", u32::MAX))
+}
+
+pub(crate) fn reserve<T>(out: &mut Vec<T>, additional: usize) -> PyResult<()> {
+    out.try_reserve(additional.max(8)).map_err(|error| PyMemoryError::new_err(error.to_string()))
+}

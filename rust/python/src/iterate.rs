@@ -1,0 +1,135 @@
+//! Class `EncodeIterator`: what `Tokenizer.encode_iterable` returns.
+
+use bpe::{StreamEncoder, repair_surrogates};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyString};
+
+use crate::error::to_py;
+use crate::text::{expect_str, trailing_high_surrogate, wtf8};
+use crate::tokenizer::Tokenizer;
+use crate::watch::TINY_BYTES;
+
+/// A long string is encoded in pieces of about this many bytes, so that the ids in waiting stay few.
+const PIECE_BYTES: usize = 1 << 16;
+
+#[pyclass(module = "cs336._bpe")]
+pub(crate) struct EncodeIterator {
+    tokenizer: Py<Tokenizer>,
+    /// `None` once it is exhausted.
+    source: Option<Py<PyIterator>>,
+    /// Items pulled from the source.
+    num_items: usize,
+    /// The item being encoded, and how many of its UTF-8 bytes are done.
+    current: Option<(Py<PyString>, usize)>,
+    /// A high surrogate at the end of the last item, whose other half may come with the next.
+    surrogate: Vec<u8>,
+    encoder: StreamEncoder,
+    ids: Vec<u32>,
+    next: usize,
+}
+
+#[pymethods]
+impl EncodeIterator {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        loop {
+            if let Some(&id) = self.ids.get(self.next) {
+                self.next += 1;
+                return Ok(Some(self.tokenizer.get().ids.get(py, id).clone()));
+            }
+            self.ids.clear();
+            self.next = 0;
+            if !self.encode_more(py)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.tokenizer)?;
+        visit.call(&self.source)
+    }
+
+    fn __clear__(&mut self) {
+        self.source = None;
+    }
+}
+
+impl EncodeIterator {
+    pub(crate) fn new(tokenizer: &Bound<'_, Tokenizer>, strings: &Bound<'_, PyAny>) -> PyResult<Self> {
+        // A `str` is an iterable of its characters; taken whole it gives the same ids.
+        let strings = match strings.cast::<PyString>() {
+            Ok(text) => (text,).into_pyobject(text.py())?.try_iter()?,
+            Err(_) => strings.try_iter()?,
+        };
+        Ok(Self {
+            tokenizer: tokenizer.clone().unbind(),
+            source: Some(strings.unbind()),
+            num_items: 0,
+            current: None,
+            surrogate: Vec::new(),
+            encoder: StreamEncoder::new(),
+            ids: Vec::new(),
+            next: 0,
+        })
+    }
+
+    /// One step towards more ids; whether there may be more. Whatever fails leaves a state to go on from.
+    fn encode_more(&mut self, py: Python<'_>) -> PyResult<bool> {
+        if let Some((item, start)) = self.current.take() {
+            let text = item.bind(py).to_str()?;
+            let end = piece_end(text, start);
+            self.push(py, &text[start..end])?;
+            if end < text.len() {
+                self.current = Some((item, end));
+            }
+            return Ok(true);
+        }
+        let Some(source) = &self.source else { return Ok(false) };
+        match source.bind(py).clone().next() {
+            Some(item) => {
+                let index = self.num_items;
+                let item = item?;
+                self.num_items += 1;
+                self.current = self.whole_characters(expect_str(item, index, "strings")?)?.map(|item| (item, 0));
+            }
+            None => {
+                self.source = None;
+                if !std::mem::take(&mut self.surrogate).is_empty() {
+                    self.push(py, "\u{FFFD}")?;
+                }
+                self.encoder.finish(&self.tokenizer.get().core, &mut self.ids).map_err(|error| to_py(py, &error))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The item with its surrogates mended, without a high one at its end, and with the one held back before it.
+    fn whole_characters(&mut self, item: Bound<'_, PyString>) -> PyResult<Option<Py<PyString>>> {
+        if self.surrogate.is_empty() && item.to_str().is_ok() {
+            return Ok(Some(item.unbind()));
+        }
+        let mut bytes = std::mem::take(&mut self.surrogate);
+        bytes.extend_from_slice(wtf8(&item)?.as_bytes());
+        self.surrogate = bytes.split_off(bytes.len() - trailing_high_surrogate(&bytes));
+        let text = repair_surrogates(&bytes);
+        Ok(Some(PyString::from_bytes(item.py(), text.as_bytes())?.unbind()))
+    }
+
+    fn push(&mut self, py: Python<'_>, text: &str) -> PyResult<()> {
+        let core = &self.tokenizer.get().core;
+        let (encoder, ids) = (&mut self.encoder, &mut self.ids);
+        let mut push = || encoder.push(core, text, ids);
+        let pushed = if text.len() < TINY_BYTES { push() } else { py.detach(push) };
+        pushed.map_err(|error| to_py(py, &error))
+    }
+}
+
+fn piece_end(text: &str, start: usize) -> usize {
+    let end = text.len().min(start + PIECE_BYTES);
+    (end..=text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(text.len())
+}
