@@ -48,4 +48,4 @@ def get_batch(
     if device.type == "cuda":
         windows = windows.pin_memory()  # lets the copy run beside the computation
     windows = windows.to(device, non_blocking=True)
-    return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+    return windows[:, :-1].clone(), windows[:, 1:].clone()

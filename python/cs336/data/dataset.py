@@ -42,7 +42,7 @@ class TokenDataset:
             ids = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(
-                f"{path} is not a whole .npy file of token ids ({error}); write it with `cs336 tokenizer encode`"
+                f"{path} is not a whole .npy file of token ids; write it with `cs336 tokenizer encode`"
             ) from error
         if not isinstance(ids, np.ndarray) or ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
             found = f"{ids.dtype} of shape {ids.shape}" if isinstance(ids, np.ndarray) else "an .npz archive"

@@ -29,8 +29,8 @@ class AdamW(Optimizer):
         betas: Decay rates of the running means of g and g^2.
         eps: Added to sqrt(v).
         weight_decay: Decay rate, in units of the learning rate.
-        foreach: Update all parameters with a handful of calls instead of a handful for each. The same numbers,
-            bit for bit; faster where the tensors are many and small, or on a GPU.
+        foreach: Update all parameters with a handful of calls instead of a handful for each. The same numbers
+            (bit for bit from fp32 on); faster where the tensors are many and small, or on a GPU.
     """
 
     def __init__(
