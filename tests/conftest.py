@@ -1,6 +1,7 @@
-"""Check the annotated shapes and types of the numerical code at run time, in the tests only."""
+"""What holds for all tests: shapes checked at run time, repeatable property tests, `gpu` tests where there is one."""
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Before anything imports them; the hook stays for the session. Configurations are left out: they check themselves,
@@ -17,8 +18,12 @@ install_import_hook(
         "cs336.train.loss",
         "cs336.generate",
     ],
-    "beartype.beartype",
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as for mypy
 )
+
+# The same examples on every run, and no verdict from the clock of a busy machine.
+settings.register_profile("cs336", derandomize=True, deadline=None)
+settings.load_profile("cs336")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,7 +34,7 @@ def test_first_pair_turns_by_one_radian_a_position():
     torch.testing.assert_close(rotated, expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(query_at=st.integers(0, 400), key_at=st.integers(0, 400), shift=st.integers(0, 100))
 def test_dot_products_depend_on_the_distance_alone(query_at, key_at, shift):
     rope = RotaryPositionalEmbedding(10_000.0, 16, max_seq_len=501)

@@ -22,7 +22,7 @@ def train(optimizer, params, num_steps, *, first=0):
         optimizer.step()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lr=st.floats(1e-5, 1e-1),
     beta1=st.floats(0, 0.99),

@@ -1,0 +1,63 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from cs336.train.loss import bits_per_byte, cross_entropy, perplexity
+
+
+@given(seed=st.integers(0, 2**32), scale=st.sampled_from([1.0, 100.0, 1e4]))
+def test_cross_entropy_equals_torch_in_value_and_gradient(seed, scale):
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(6, 11, generator=generator)
+    targets = torch.randint(11, (6,), generator=generator)
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    cross_entropy(ours, targets).backward()
+    F.cross_entropy(theirs, targets).backward()
+    torch.testing.assert_close(cross_entropy(logits, targets), F.cross_entropy(logits, targets))
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("batch", [(), (5,), (2, 3), (2, 1, 4)])
+def test_mean_is_taken_over_all_batch_dimensions(batch):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(*batch, 7, generator=generator)
+    targets = torch.randint(7, batch, generator=generator)
+    expected = F.cross_entropy(logits.reshape(-1, 7), targets.reshape(-1))
+    torch.testing.assert_close(cross_entropy(logits, targets), expected)
+
+
+def test_logits_of_ten_thousand_are_exact():
+    logits = torch.tensor([[1e4, 0.0], [0.0, 1e4], [-1e4, -1e4]])
+    assert cross_entropy(logits, torch.tensor([0, 0, 1])).item() == pytest.approx((0 + 1e4 + math.log(2)) / 3)
+
+
+def test_bf16_logits_are_summed_in_fp32():
+    logits = torch.randn(4, 5000, generator=torch.Generator().manual_seed(0)).bfloat16()
+    targets = torch.arange(4)
+    loss = cross_entropy(logits, targets)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, F.cross_entropy(logits.float(), targets))
+
+
+def test_uniform_logits_lose_the_logarithm_of_the_vocabulary():
+    loss = cross_entropy(torch.zeros(3, 50), torch.tensor([0, 7, 49])).item()
+    assert loss == pytest.approx(math.log(50))
+    assert perplexity(loss) == pytest.approx(50)
+
+
+def test_perplexity_of_a_hopeless_loss_is_infinite():
+    assert perplexity(1e4) == math.inf
+
+
+def test_bits_per_byte_of_a_uniform_byte_model_is_eight():
+    assert bits_per_byte(math.log(256), 1.0) == pytest.approx(8)
+    assert bits_per_byte(1.3713, 4.1161) == pytest.approx(1.3713 / math.log(2) / 4.1161)
+
+
+def test_bits_per_byte_needs_bytes():
+    with pytest.raises(ValueError, match="bytes_per_token must be positive, got 0"):
+        bits_per_byte(1.0, 0)
