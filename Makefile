@@ -1,0 +1,74 @@
+# Everything a developer types. `make help` lists the verbs; CI calls the same ones.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+# The environment is ready when this file is newer than what describes it, the extension when it is newer than its source.
+ENVIRONMENT := $(VENV)/.environment
+EXTENSION := $(VENV)/.extension
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-rust test-python handout lint format bench wheel docs clean
+
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup  ## train a tokenizer and a model on this Python's own source, and read what the model writes (4 minutes)
+	$(BIN)/cs336 demo $(ARGS)
+
+test: test-rust test-python  ## run all tests
+
+test-rust: $(ENVIRONMENT)
+	cargo test --locked --quiet -p bpe
+
+test-python: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+handout: setup  ## run the course's public tests against this package: make handout SUITE=path/to/assignment
+	@test -n "$(SUITE)" || { echo "name the checkout of the assignment: make handout SUITE=path" >&2; exit 2; }
+	$(BIN)/python tests/handout/run.py "$(SUITE)" $(ARGS)
+
+lint: setup  ## check format, lints and types of both languages, and the documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet -p bpe --no-deps --document-private-items
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest cs336._bpe
+
+format: setup  ## put both languages in order
+	cargo fmt --all
+	$(BIN)/ruff check --fix --quiet || true
+	$(BIN)/ruff format
+
+bench: setup  ## time us beside our peers, in one run (installs them first)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' --no-build-isolation
+	$(BIN)/python benches/train_bpe.py $(ARGS)
+	$(BIN)/python benches/encode.py $(ARGS)
+
+wheel: setup  ## build the wheel for this platform into dist/
+	$(BIN)/maturin build --release --locked --out dist
+
+docs: $(ENVIRONMENT)  ## build the documentation of the Rust core
+	cargo doc --locked -p bpe --no-deps
+
+clean:  ## remove everything that was built, runs excepted
+	rm -rf $(VENV) target dist python/cs336/*.so
+
+setup: $(EXTENSION)
+
+$(ENVIRONMENT): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=path" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V): name another with PYTHON=path" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "a Rust toolchain (1.88 or newer) is needed: install it from https://rustup.rs or with your system's package manager" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt maturin
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $(ENVIRONMENT) $(EXTENSION)
+
+$(EXTENSION): $(ENVIRONMENT) $(RUST)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	@touch $(EXTENSION)
