@@ -18,3 +18,16 @@ pub(crate) fn map_file(file: &File) -> io::Result<Mmap> {
     // only indexed with checks, and no `str` from a map is sliced but at boundaries found in the same bytes.
     unsafe { Mmap::map(file) }
 }
+
+/// Asks for the cache line of `value`, so that a read some tens of instructions later need not wait. Only a hint.
+#[inline]
+pub(crate) fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a prefetch reads nothing that the program could observe.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value; // the stable intrinsics of other architectures have no prefetch
+}

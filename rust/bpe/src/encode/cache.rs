@@ -1,6 +1,6 @@
 //! What was merged once is looked up ever after: a bounded table from pretokens to ids.
 
-use crate::word_key;
+use crate::{raw, word_key};
 
 /// One cache line each; two ways to go for a pretoken.
 const NUM_BUCKETS: usize = 1 << 16;
@@ -45,6 +45,14 @@ impl Cache {
 
     fn bucket_of(key: u128) -> usize {
         word_key::hash(key) as usize & (NUM_BUCKETS - 1)
+    }
+
+    /// Announces a [`get`](Self::get) of the same key that will soon follow.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: u128) {
+        if let Some(bucket) = self.buckets.get(Self::bucket_of(key)) {
+            raw::prefetch(bucket);
+        }
     }
 
     #[inline]

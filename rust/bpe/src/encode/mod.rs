@@ -131,35 +131,70 @@ impl Tokenizer {
                 out.push(self.special_ids[index]);
                 Ok(())
             }
-            Segment::Text(offset, segment) => self.pattern.for_each_pretoken(segment, |range| {
-                self.encode_pretoken(text.as_bytes(), offset + range.start..offset + range.end, cache, out)
-            }),
+            Segment::Text(offset, segment) => {
+                let mut pending = Pending::new();
+                self.pattern.for_each_pretoken(segment, |range| {
+                    let range = offset + range.start..offset + range.end;
+                    if pending.push(text.as_bytes(), range, cache) {
+                        self.encode_pending(text.as_bytes(), &mut pending, cache, out)?;
+                    }
+                    Ok(())
+                })?;
+                self.encode_pending(text.as_bytes(), &mut pending, cache, out)
+            }
         })?;
         Ok(num_special)
     }
 
-    #[inline]
-    fn encode_pretoken(
-        &self,
-        text: &[u8],
-        range: std::ops::Range<usize>,
-        cache: &mut Cache,
-        out: &mut Vec<u32>,
-    ) -> Result<()> {
-        let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], out) };
-        if let Some(ids) = cache.get(key) {
-            reserve(out, ids.len())?;
-            if let [id] = ids {
-                out.push(*id);
+    fn encode_pending(&self, text: &[u8], pending: &mut Pending, cache: &mut Cache, out: &mut Vec<u32>) -> Result<()> {
+        for (start, end, key) in pending.drain() {
+            if key == Pending::LONG {
+                self.table.encode(&text[start..end], out)?;
+            } else if let Some(ids) = cache.get(key) {
+                reserve(out, ids.len())?;
+                if let [id] = ids {
+                    out.push(*id);
+                } else {
+                    out.extend_from_slice(ids);
+                }
             } else {
-                out.extend_from_slice(ids);
+                let first = out.len();
+                self.table.encode(&text[start..end], out)?;
+                cache.insert(key, &out[first..]);
             }
-            return Ok(());
         }
-        let start = out.len();
-        self.table.encode(&text[range], out)?;
-        cache.insert(key, &out[start..]);
         Ok(())
+    }
+}
+
+/// The next few pretokens. While they are scanned, the memory that the first of them will be looked up in is on its
+/// way: the cache is larger than the processor's own, and waiting for each line in turn took half of all time.
+struct Pending {
+    entries: [(usize, usize, u128); Self::CAPACITY],
+    length: usize,
+}
+
+impl Pending {
+    const CAPACITY: usize = 32;
+    /// Stands for the key of a pretoken that is too long to have one.
+    const LONG: u128 = 0;
+
+    fn new() -> Self {
+        Self { entries: [(0, 0, 0); Self::CAPACITY], length: 0 }
+    }
+
+    /// Returns whether it is full now.
+    #[inline]
+    fn push(&mut self, text: &[u8], range: std::ops::Range<usize>, cache: &Cache) -> bool {
+        let key = word_key::pack(text, &range).unwrap_or(Self::LONG);
+        cache.prefetch(key);
+        self.entries[self.length] = (range.start, range.end, key);
+        self.length += 1;
+        self.length == Self::CAPACITY
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = (usize, usize, u128)> {
+        self.entries[..std::mem::take(&mut self.length)].iter().copied()
     }
 }
 

@@ -9,7 +9,7 @@
 //! followed by something gives its last character up, to become the leading space of the next pretoken or, if it is
 //! not a plain space, a pretoken of its own.
 
-use super::unicode::{Class, class_at};
+use super::unicode::{ASCII, Class, class_at};
 
 /// The pattern that this module stands for, as the course prints it.
 pub(crate) const REGEX: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -46,12 +46,19 @@ pub(crate) fn pretoken_end(text: &[u8], start: usize) -> usize {
 /// The end of the run of `class` that goes on at `at`.
 #[inline]
 fn run_end(text: &[u8], mut at: usize, class: Class) -> usize {
-    while at < text.len() {
-        let (next_class, length) = class_at(text, at);
-        if next_class != class {
-            break;
+    while let Some(&byte) = text.get(at) {
+        if let Some(&ascii_class) = ASCII.get(byte as usize) {
+            if ascii_class != class {
+                break;
+            }
+            at += 1;
+        } else {
+            let (next_class, length) = class_at(text, at);
+            if next_class != class {
+                break;
+            }
+            at += length;
         }
-        at += length;
     }
     at
 }
