@@ -16,7 +16,6 @@ install_import_hook(
         "cs336.model.transformer",
         "cs336.optim",
         "cs336.train.loss",
-        "cs336.generate",
     ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as for mypy
 )

@@ -54,11 +54,11 @@ def _check_model(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
                 f"{source} {complaint} {', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''} "
                 f"({len(names)} of {len(expected)} tensors of the model); build the model with the checkpoint's config"
             )
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
+    for name, tensor in expected.items():
+        if tensor.shape != state[name].shape:
             raise ValueError(
-                f"{source}: {name} has shape {tuple(tensor.shape)} in the checkpoint and "
-                f"{tuple(expected[name].shape)} in the model; build the model with the checkpoint's config"
+                f"{source}: {name} has shape {tuple(state[name].shape)} in the checkpoint and "
+                f"{tuple(tensor.shape)} in the model; build the model with the checkpoint's config"
             )
 
 
