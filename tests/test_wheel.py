@@ -82,7 +82,12 @@ def test_the_command_works_and_names_the_missing_extra(environment, tmp_path):
     python, env = environment
     assert "tokenizer" in run(python.parent / "cs336", "--help", env=env, cwd=tmp_path)
     result = subprocess.run(
-        [python.parent / "cs336", "demo", "--out", "demo"], capture_output=True, text=True, check=False, env=env, cwd=tmp_path
+        [python.parent / "cs336", "demo", "--out", "demo"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+        cwd=tmp_path,
     )
     assert result.returncode != 0
     assert "pip install 'cs336[train]'" in result.stderr
