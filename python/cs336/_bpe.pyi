@@ -6,12 +6,16 @@ from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+__all__ = ["EncodeIterator", "Tokenizer", "Trainer", "read_gpt2", "read_hf"]
 
 _StrPath = str | os.PathLike[str]
 _Progress = Callable[[str, int, int], object]
 _Vocab = dict[int, bytes]
 _Merges = list[tuple[bytes, bytes]]
 
+@disjoint_base
 class Tokenizer:
     def __new__(
         cls,
@@ -69,5 +73,7 @@ class Trainer:
     def count_texts(self, texts: Sequence[str], *, progress: _Progress | None = None) -> None: ...
     def finish(self, *, progress: _Progress | None = None) -> tuple[_Vocab, _Merges]: ...
 
-def read_gpt2(vocab_path: _StrPath, merges_path: _StrPath) -> tuple[_Vocab, _Merges]: ...
+def read_gpt2(
+    vocab_path: _StrPath, merges_path: _StrPath, special_tokens: Iterable[str] | None = None
+) -> tuple[_Vocab, _Merges]: ...
 def read_hf(path: _StrPath) -> tuple[_Vocab, _Merges, list[str], str]: ...

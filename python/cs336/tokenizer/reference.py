@@ -34,7 +34,7 @@ def pretokenize(text: str, pattern: str = GPT2_PATTERN) -> Iterator[str]:
     import regex  # noqa: PLC0415  (development only)
 
     compiled, end, position = regex.compile(pattern), 0, 0
-    while match := compiled.search(text, position):
+    while position < len(text) and (match := compiled.search(text, position)):
         if match.start() == match.end():  # an empty match takes no text
             position = match.end() + 1
             continue

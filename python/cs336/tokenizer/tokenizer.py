@@ -82,7 +82,7 @@ class Tokenizer(_bpe.Tokenizer):
             OSError: a file cannot be read.
             ValueError: a file is malformed; names the file and the place.
         """
-        vocab, merges = _bpe.read_gpt2(vocab_path, merges_path)
+        vocab, merges = _bpe.read_gpt2(vocab_path, merges_path, special_tokens)
         return cls(vocab, merges, special_tokens, pattern=pattern)
 
     @classmethod

@@ -75,7 +75,7 @@ impl Tokenizer {
     }
 
     #[pyo3(signature = (src, dst, *, num_threads=None, progress=None))]
-    fn encode_file(
+    fn encode_to_npy(
         &self,
         py: Python<'_>,
         src: PathBuf,
