@@ -56,7 +56,7 @@ def corpus() -> str:
 @pytest.fixture(scope="session")
 def small() -> Tokenizer:
     """A small vocabulary trained on CORPUS, with a special token."""
-    vocab, merges = train_bpe(iter([CORPUS]), 400, ["<|endoftext|>"])
+    vocab, merges = train_bpe(iter([CORPUS]), 380, ["<|endoftext|>"])
     return Tokenizer(vocab, merges, ["<|endoftext|>"])
 
 

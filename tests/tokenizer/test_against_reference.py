@@ -76,10 +76,10 @@ def test_any_merges_encode_as_the_reference(data):
 
 
 @settings(max_examples=100)
-@given(st.lists(st.integers(0, 399), max_size=30))
+@given(st.lists(st.integers(0, 379), max_size=30))
 def test_decoding_replaces_what_is_not_utf8(small, ids):
-    expected = b"".join(small.vocab[id_] for id_ in ids if id_ in small.vocab).decode(errors="replace")
-    ids = [id_ for id_ in ids if id_ in small.vocab]
+    vocab = small.vocab
+    expected = b"".join(vocab[id_] for id_ in ids).decode(errors="replace")
     assert small.decode(ids) == expected
     stream = small.decode_stream()
     assert "".join([*map(stream.push, ids), stream.finish()]) == expected
