@@ -8,6 +8,17 @@ use std::ops::Range;
 /// The longest byte string that fits.
 pub(crate) const MAX_LEN: usize = 15;
 
+/// The low bytes of each length, from a table: shifting 128 bits by a variable amount takes longer than a load.
+static MASKS: [u128; MAX_LEN + 1] = {
+    let mut masks = [0; MAX_LEN + 1];
+    let mut length = 1;
+    while length <= MAX_LEN {
+        masks[length] = masks[length - 1] << 8 | 0xFF;
+        length += 1;
+    }
+    masks
+};
+
 /// The bytes of `text[range]` in the low 120 bits, their number in the top byte. Never 0 for a non-empty range;
 /// `None` if the range is longer than [`MAX_LEN`].
 #[inline]
@@ -18,7 +29,7 @@ pub(crate) fn pack(text: &[u8], range: &Range<usize>) -> Option<u128> {
     }
     // One unaligned load serves all but the last few bytes of a text.
     let word = if let Some(bytes) = text.get(range.start..range.start + 16) {
-        u128::from_le_bytes(bytes.try_into().expect("16 bytes")) & ((1 << (8 * length)) - 1)
+        u128::from_le_bytes(bytes.try_into().expect("16 bytes")) & MASKS[length]
     } else {
         let mut bytes = [0; 16];
         bytes[..length].copy_from_slice(&text[range.clone()]);
