@@ -1,8 +1,13 @@
 """What holds for all tests: shapes checked at run time, repeatable property tests, `gpu` tests where there is one."""
 
+import os
+
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# Tiny tensors gain nothing from a second thread, and lose a lot to it on a busy machine. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before anything imports them; the hook stays for the session. Configurations are left out: they check themselves,
 # and their own messages are what users see.

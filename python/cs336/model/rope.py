@@ -10,7 +10,8 @@ class RotaryPositionalEmbedding(nn.Module):
 
     Su et al. 2021 (arXiv:2104.09864), section 3.4. The tables of cosines and sines depend on nothing learned,
     so they stay out of the state dict. They are computed in fp64 (in fp32 the angle at position 16,384 is off by 1e-3)
-    and kept in fp32; the rotation is done in fp32 and cast back.
+    and kept in fp32; the rotation is done in fp32 and cast back. For bf16 build the model with `dtype=torch.bfloat16`:
+    `model.to(torch.bfloat16)` would round the tables too.
     """
 
     cosines: Tensor
