@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from cs336.model.transformer import ModelConfig
+from cs336.model import ModelConfig
 
 T = TypeVar("T")
 
@@ -195,6 +195,17 @@ def load_config(path: str | Path | None = None, *, overrides: Sequence[str] = ()
     for override in overrides:
         _lay_over(tree, override, origins=origins)
     return from_dict(TrainConfig, tree, source=source, origins=origins)
+
+
+def load_model_config(path: str | Path | None = None) -> ModelConfig:
+    """Read the `[model]` table of a TOML file and nothing else of it; the defaults without a file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: As `load_config`.
+    """
+    tree = {} if path is None else _read_toml(Path(path)).get("model", {})
+    return _Reader(str(path), {}).build(ModelConfig, tree, prefix="model.")
 
 
 def from_dict(

@@ -1,0 +1,50 @@
+"""The command `cs336`: parse, call, print. Each verb imports what it needs when it runs, so that `--help` is quick.
+
+Results go to stdout and everything else to stderr.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from cs336.cli.account import Account
+from cs336.cli.demo import Demo
+from cs336.cli.exit import ExitCode, run_guarded
+from cs336.cli.generate import Generate
+from cs336.cli.tokenizer import TokenizerGroup
+from cs336.cli.train import Train
+
+_Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[TokenizerGroup, tyro.conf.subcommand("tokenizer")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Generate, tyro.conf.subcommand("generate")]
+    | Annotated[Account, tyro.conf.subcommand("account")]
+)
+_DESCRIPTION = """From raw text to a trained language model.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
+130 and 143 interrupted by SIGINT and SIGTERM."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if list(argv) == ["--version"]:
+        import cs336
+
+        sys.stdout.write(f"cs336 {cs336.__version__}\n")
+        return ExitCode.OK
+    try:
+        command = tyro.cli(
+            _Command,
+            prog="cs336",
+            description=_DESCRIPTION,
+            args=list(argv),
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+    except SystemExit as stop:  # --help, or arguments that the parser refuses
+        return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
+    return run_guarded(command.run)

@@ -1,0 +1,64 @@
+"""How the command ends: exit codes, and one line on stderr for what a user can mend."""
+
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command tells the shell."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class UsageError(Exception):
+    """The arguments do not go together in a way the parser cannot see."""
+
+
+def run_guarded(run: Callable[[], int]) -> int:
+    """Run a verb; turn the errors that users cause into one line and an exit code, and let our own bugs show."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return _complain("interrupted", code=ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read stdout has gone; Python would complain once more when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
+    except Exception as error:
+        message = _explain(error)
+        if message is None:
+            raise
+        return _complain(message, code=ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILURE)
+
+
+def signal_exit_code(number: int) -> int:
+    """Return the shell's code for a process that a signal ended."""
+    return 128 + number
+
+
+def _complain(message: str, *, code: int = ExitCode.FAILURE) -> int:
+    sys.stderr.write(f"cs336: error: {' '.join(message.split())}\n")
+    return code
+
+
+def _explain(error: Exception) -> str | None:
+    """Return what to tell the user; None if only we can mend it."""
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        reason = reason[:1].lower() + reason[1:]
+        return f"{reason}: {error.filename}" if error.filename is not None else reason
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+        return f"out of memory; make the model or the batch smaller ({str(error) or 'allocation failed'})"
+    is_missing_extra = isinstance(error, ModuleNotFoundError) and "pip install" in str(error)
+    return str(error) if isinstance(error, ValueError | UsageError) or is_missing_extra else None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class for it on the GPU, and a sentence for it on the CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -1,0 +1,216 @@
+"""`cs336 tokenizer train | encode | decode`."""
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from cs336.cli.display import print_result, watch
+from cs336.cli.exit import ExitCode, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTokenizer:
+    """Train a byte-pair vocabulary on UTF-8 text files.
+
+    Attributes:
+        inputs: Text files.
+        vocab_size: Ids in all: 256 bytes, merges and special tokens.
+        out: File to write; with --format gpt2, a directory for vocab.json and merges.txt.
+        special_tokens: Strings that stand for themselves; the text is cut at them.
+        pattern: "gpt2", or a regular expression whose matches are the pretokens.
+        format: tokenizer.json holds everything; gpt2 leaves out special tokens and pattern.
+        threads: CPU threads; all cores by default. The result does not depend on it.
+        json: Print the result as JSON.
+    """
+
+    inputs: Positional[tuple[Path, ...]]
+    vocab_size: int
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    special_tokens: tuple[str, ...] = ("<|endoftext|>",)
+    pattern: str = "gpt2"
+    format: Literal["tokenizer.json", "gpt2"] = "tokenizer.json"
+    threads: int | None = None
+    json: bool = False
+
+    def run(self) -> int:
+        """Train, save and print what came out."""
+        from cs336.tokenizer import Tokenizer, train_bpe
+
+        if not self.inputs:
+            raise UsageError("give at least one text file to train on")
+        _check_parent(self.out)
+        special_tokens = list(self.special_tokens)
+        begin = time.perf_counter()
+        with watch() as watcher:
+            vocab, merges = train_bpe(
+                list(self.inputs),
+                self.vocab_size,
+                special_tokens,
+                pattern=self.pattern,
+                num_threads=self.threads,
+                progress=watcher,
+            )
+        elapsed_s = time.perf_counter() - begin
+        tokenizer = Tokenizer(vocab, merges, special_tokens, pattern=self.pattern)
+        tokenizer.save(self.out, format=self.format)
+        longest = max(merges, key=lambda pair: len(pair[0]) + len(pair[1]), default=(b"", b""))
+        values = {
+            "out": str(self.out),
+            "vocab_size": tokenizer.vocab_size,
+            "num_merges": len(merges),
+            "num_bytes": sum(path.stat().st_size for path in self.inputs),
+            "elapsed_s": elapsed_s,
+            "longest_token": b"".join(longest).decode(errors="replace"),
+            "sha256": tokenizer.sha256,
+        }
+        print_result(values, as_json=self.json)
+        return ExitCode.OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeText:
+    """Turn text into ids: a file into a .npy file, or a short text into ids on stdout.
+
+    Attributes:
+        input: Text file to encode into --out.
+        tokenizer: tokenizer.json, a directory that holds one, or a run directory.
+        out: The .npy file to write.
+        text: Text to encode, instead of a file; without a file and --text, stdin is read.
+        threads: CPU threads; all cores by default. The ids do not depend on it.
+        json: Print the result as JSON.
+    """
+
+    input: Positional[Path | None] = None
+    tokenizer: Path
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    text: str | None = None
+    threads: int | None = None
+    json: bool = False
+
+    def run(self) -> int:
+        """Encode."""
+        if self.input is None:
+            return self._encode_text()
+        if self.out is None or self.text is not None:
+            raise UsageError("a file is encoded into a file: give --out FILE.npy and no --text")
+        return self._encode_file(self.input, self.out)
+
+    def _encode_text(self) -> int:
+        from cs336.tokenizer import Tokenizer
+
+        if self.out is not None:
+            raise UsageError("--out takes the ids of a file: give the text file to encode")
+        tokenizer = Tokenizer.load(self.tokenizer)
+        text = sys.stdin.buffer.read().decode() if self.text is None else self.text
+        ids = tokenizer.encode(text)
+        if self.json:
+            print_result({"ids": ids}, as_json=True)
+        else:
+            sys.stdout.write(" ".join(map(str, ids)) + "\n")
+        return ExitCode.OK
+
+    def _encode_file(self, source: Path, out: Path) -> int:
+        from cs336.tokenizer import Tokenizer
+
+        _check_parent(out)
+        tokenizer = Tokenizer.load(self.tokenizer)
+        begin = time.perf_counter()
+        with watch() as watcher:
+            stats = tokenizer.encode_file(source, out, num_threads=self.threads, progress=watcher)
+        elapsed_s = time.perf_counter() - begin
+        values = {"out": str(out), **dataclasses.asdict(stats), "bytes_per_token": stats.bytes_per_token}
+        print_result(values | {"elapsed_s": elapsed_s}, as_json=self.json)
+        return ExitCode.OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeIds:
+    """Turn ids into text, on stdout or into a file.
+
+    Attributes:
+        input: .npy file of ids; without it and --ids, stdin is read as numbers between white space.
+        tokenizer: tokenizer.json, a directory that holds one, or a run directory.
+        ids: Ids to decode, instead of a file.
+        out: File for the text, instead of stdout.
+        json: Print the result as JSON.
+    """
+
+    input: Positional[Path | None] = None
+    tokenizer: Path
+    ids: tuple[int, ...] | None = None
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    json: bool = False
+
+    def run(self) -> int:
+        """Decode; the bytes go out as they are, so that encoding and decoding a file gives the same file."""
+        from cs336.tokenizer import Tokenizer
+
+        if self.input is not None and self.ids is not None:
+            raise UsageError("give a file of ids or --ids, not both")
+        tokenizer = Tokenizer.load(self.tokenizer)
+        content = tokenizer.decode_bytes(self._read_ids())
+        if self.out is not None:
+            _write_whole(self.out, content)
+            print_result({"out": str(self.out), "num_bytes": len(content)}, as_json=self.json)
+        elif self.json:
+            print_result({"text": content.decode(errors="replace")}, as_json=True)
+        else:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        return ExitCode.OK
+
+    def _read_ids(self) -> list[int]:
+        import numpy as np
+
+        if self.ids is not None:
+            return list(self.ids)
+        if self.input is None:
+            words = sys.stdin.read().split()
+            strange = next((word for word in words if not word.isdecimal()), None)
+            if strange is not None:
+                raise ValueError(f"ids must be whole numbers between white space, got {strange!r}")
+            return [int(word) for word in words]
+        try:
+            array = np.load(self.input, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{self.input} is not a .npy file of token ids ({error})") from error
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(f"{self.input} must hold a one-dimensional array of whole numbers")
+        return array  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerGroup:
+    """Train a tokenizer, encode text with it, decode ids."""
+
+    verb: (
+        Annotated[TrainTokenizer, tyro.conf.subcommand("train")]
+        | Annotated[EncodeText, tyro.conf.subcommand("encode")]
+        | Annotated[DecodeIds, tyro.conf.subcommand("decode")]
+    )
+
+    def run(self) -> int:
+        """Run the verb."""
+        return self.verb.run()
+
+
+def _check_parent(out: Path) -> None:
+    """Find out before the work that its result has no place to go to."""
+    if not out.resolve().parent.is_dir():
+        raise FileNotFoundError(2, "no such directory", str(out.parent))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    aside = path.with_name(path.name + ".tmp")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error

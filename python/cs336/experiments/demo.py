@@ -1,0 +1,397 @@
+"""The whole pipeline on real input within minutes: text, tokenizer, token files, language model, generated text.
+
+Without `text` the corpus is the source of the running Python's standard library, which every machine has. Left out are
+what is no library code: its tests (many distributions do not ship them), installed packages, and the directories that
+hold generated tables and documentation as string literals.
+"""
+
+import dataclasses
+import hashlib
+import math
+import shutil
+import sysconfig
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cs336.accounting import count_parameters
+from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig
+from cs336.generate import generate_text
+from cs336.model import ModelConfig, TransformerLM
+from cs336.tokenizer import Tokenizer, train_bpe
+from cs336.train.checkpoint import read_checkpoint
+from cs336.train.curves import plot_curves
+from cs336.train.durable import write_file
+from cs336.train.learner import measure_tokens_per_s
+from cs336.train.loop import TrainResult, train
+from cs336.train.runlog import read_metrics
+
+END_OF_TEXT = "<|endoftext|>"
+SKIPPED_DIRECTORIES = frozenset(
+    {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data", "__pycache__"}
+)
+_MARKER = "demo.json"
+_OWN_NAMES = (
+    *("train.txt", "valid.txt", "train.npy", "valid.npy", "tokenizer.json", "curve.png", "samples.txt", _MARKER),
+    *("run.json", "config.toml", "metrics.jsonl", "notes.log", "checkpoints", ".lock"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """The demo's settings; the defaults are made for two CPU cores and a few minutes.
+
+    Attributes:
+        run_dir: Directory for everything that comes out; an earlier demo in it is replaced.
+        text: UTF-8 files to learn from instead of the standard library.
+        minutes: Wall clock for the whole demo; what the other stages leave is spent on training.
+        steps: Train for so many steps whatever the clock says.
+        vocab_size: Ids of the tokenizer, at most.
+        context_length: Tokens the model sees at once.
+        d_model: Width of the model.
+        num_layers: Blocks of the model.
+        num_heads: Attention heads.
+        batch_size: Sequences a step.
+        lr: Highest learning rate.
+        valid_share: Share of the documents held out.
+        num_samples: How often samples are taken while it learns.
+        sample_tokens: Tokens in a sample.
+        prompts: What the samples continue; the first one is followed while the model learns.
+        compile: Compile the training step; None does so where a C++ compiler is found and the time suffices.
+        seed: Determines weights, batches and samples.
+        device: auto, cpu or cuda.
+    """
+
+    run_dir: str = "runs/demo"
+    text: tuple[Path, ...] = ()
+    minutes: float = 3.5
+    steps: int | None = None
+    vocab_size: int = 4096
+    context_length: int = 128
+    d_model: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    batch_size: int = 16
+    lr: float = 6e-3
+    valid_share: float = 0.02
+    num_samples: int = 4
+    sample_tokens: int = 120
+    prompts: tuple[str, ...] = ("def ", "class ", "import ", "    for ", "if __name__ ==")
+    compile: bool | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not (self.minutes > 0 and math.isfinite(self.minutes)):
+            raise ValueError(f"minutes must be positive, got {self.minutes}")
+        if not 0 < self.valid_share < 1:
+            raise ValueError(f"valid_share must be between 0 and 1, got {self.valid_share}")
+        if not self.prompts or not all(self.prompts):
+            raise ValueError(f"prompts must hold at least one prompt and none that is empty, got {self.prompts}")
+
+
+class Observer(Protocol):
+    """Who follows the demo while it runs."""
+
+    def on_stage(self, title: str, /) -> None:
+        """A stage begins."""
+
+    def on_progress(self, stage: str, done: int, total: int, /) -> None:
+        """So much of a tokenizer stage is done."""
+
+    def on_train(self, config: TrainConfig, /) -> AbstractContextManager[Callable[[Mapping[str, Any]], None]]:
+        """Training begins; what is returned is called with each of its records."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """What the demo came to.
+
+    Attributes:
+        num_documents: Files of the corpus.
+        num_skipped: Files left out because they are empty or not UTF-8.
+        num_bytes: Size of the corpus.
+        num_tokens: Tokens of the corpus.
+        bytes_per_token: Compression of the held-out text.
+        vocab_size: Ids of the tokenizer.
+        num_parameters: Weights of the model.
+        stages_s: Wall clock by stage.
+        train: Result of the training.
+        samples: Prompts and their continuations by the final model.
+        paths: Where everything is.
+    """
+
+    num_documents: int
+    num_skipped: int
+    num_bytes: int
+    num_tokens: int
+    bytes_per_token: float
+    vocab_size: int
+    num_parameters: int
+    stages_s: dict[str, float]
+    train: TrainResult
+    samples: list[tuple[str, str]]
+    paths: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Corpus:
+    num_documents: int
+    num_skipped: int
+    num_bytes: int
+
+
+@dataclass
+class _Clock:
+    """Wall clock by stage."""
+
+    began: float = field(default_factory=time.perf_counter)
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.stages_s[name] = time.perf_counter() - begin
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.began
+
+
+def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
+    """Run the whole pipeline into `config.run_dir`.
+
+    Raises:
+        ValueError: The directory holds something else than a demo, or the text is too short to learn from.
+        OSError: A file cannot be read or written.
+    """
+    clock = _Clock()
+    run_dir = Path(config.run_dir)
+    _clear(run_dir)
+    with clock.stage("corpus"):
+        observer.on_stage("collecting " + ("the given text" if config.text else "the standard library's source"))
+        corpus = write_corpus(config.text or standard_library(), run_dir, valid_share=config.valid_share)
+    with clock.stage("tokenizer"):
+        observer.on_stage(f"training a tokenizer on {corpus.num_bytes:,} bytes")
+        tokenizer = _train_tokenizer(config, run_dir, observer)
+    with clock.stage("encoding"):
+        observer.on_stage(f"encoding with {tokenizer.vocab_size:,} tokens")
+        stats = [
+            tokenizer.encode_file(run_dir / f"{name}.txt", run_dir / f"{name}.npy", progress=observer.on_progress)
+            for name in ("train", "valid")
+        ]
+    with clock.stage("measuring"):
+        observer.on_stage("measuring this machine's speed")
+        train_config = _plan_training(config, tokenizer, clock, num_valid_tokens=stats[1].num_tokens)
+    with clock.stage("training"):
+        num_parameters = count_parameters(train_config.model).total
+        observer.on_stage(f"training {num_parameters:,} weights for {train_config.num_steps:,} steps")
+        time_limit_s = math.inf if config.steps else max(1.0, config.minutes * 60 - clock.elapsed_s() - 5)
+        with observer.on_train(train_config) as on_record:
+            result = train(train_config, on_record=on_record, time_limit_s=time_limit_s)
+    with clock.stage("samples"):
+        samples = _final_samples(config, result, tokenizer) if result.status in ("finished", "out of time") else []
+        paths = _write_pictures(run_dir, samples)
+    return DemoResult(
+        num_documents=corpus.num_documents,
+        num_skipped=corpus.num_skipped,
+        num_bytes=corpus.num_bytes,
+        num_tokens=sum(part.num_tokens for part in stats),
+        bytes_per_token=stats[1].bytes_per_token,
+        vocab_size=tokenizer.vocab_size,
+        num_parameters=num_parameters,
+        stages_s=clock.stages_s,
+        train=result,
+        samples=samples,
+        paths=paths,
+    )
+
+
+def standard_library() -> list[Path]:
+    """Return the source files of the running Python's standard library, without `SKIPPED_DIRECTORIES`."""
+    root = Path(sysconfig.get_path("stdlib"))
+    files = (path for path in root.rglob("*.py") if not SKIPPED_DIRECTORIES & set(path.relative_to(root).parts[:-1]))
+    return sorted(files)
+
+
+def write_corpus(files: Sequence[Path], run_dir: Path, *, valid_share: float) -> _Corpus:
+    """Write `train.txt` and `valid.txt`, each document followed by the special token.
+
+    A file may hold several documents, with the special token between them. On which side a document falls depends on
+    its text alone. Files that are not UTF-8 and empty documents are skipped and counted.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: There are fewer than two documents of text.
+    """
+    parts: tuple[list[str], list[str]] = ([], [])
+    num_skipped = 0
+    for file in files:
+        try:
+            documents = file.read_bytes().decode().split(END_OF_TEXT)
+        except UnicodeDecodeError:
+            documents = []
+        documents = [document for document in documents if document.strip()]
+        num_skipped += not documents
+        for document in documents:
+            parts[_is_held_out(document, valid_share)].append(document)
+    _balance(parts, files)
+    sizes = []
+    for name, documents in zip(("train", "valid"), parts, strict=True):
+        content = "".join(document + END_OF_TEXT for document in documents).encode()
+        write_file(run_dir / f"{name}.txt", content)
+        sizes.append(len(content))
+    return _Corpus(num_documents=sum(map(len, parts)), num_skipped=num_skipped, num_bytes=sum(sizes))
+
+
+def _is_held_out(document: str, share: float) -> bool:
+    digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def _balance(parts: tuple[list[str], list[str]], files: Sequence[Path]) -> None:
+    """See to it that neither side is empty: a single document is cut in two, of several one changes sides."""
+    train, valid = parts
+    if not train and not valid:
+        raise ValueError(f"no text found in {len(files)} files; give UTF-8 text files with --text")
+    if train and valid:
+        return
+    full, empty = (train, valid) if train else (valid, train)
+    if len(full) > 1:
+        empty.append(full.pop())
+        return
+    document = full.pop()
+    cut = document.find("\n", len(document) * 9 // 10) + 1 or len(document) * 9 // 10
+    train[:], valid[:] = [document[:cut]], [document[cut:]]
+    if not (document[:cut] and document[cut:].strip()):
+        raise ValueError(f"{files[0]} is too short to learn from: {len(document)} characters")
+
+
+def _train_tokenizer(config: DemoConfig, run_dir: Path, observer: Observer) -> Tokenizer:
+    vocab, merges = train_bpe(run_dir / "train.txt", config.vocab_size, [END_OF_TEXT], progress=observer.on_progress)
+    tokenizer = Tokenizer(vocab, merges, [END_OF_TEXT])
+    tokenizer.save(run_dir / "tokenizer.json")
+    return tokenizer
+
+
+def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, num_valid_tokens: int) -> TrainConfig:
+    """Choose the number of steps that fits into the time left, so that the rate has come down when it is over."""
+    budget_s = config.minutes * 60
+    compiled = config.compile if config.compile is not None else _can_compile() and budget_s >= 60
+    plan = _train_config(config, tokenizer, num_steps=config.steps or 1, compiled=compiled)
+    if config.steps is not None:
+        return plan
+    try:
+        tokens_per_s = measure_tokens_per_s(plan)
+    except Exception:  # a compiler can fail in any way; the demo works without one
+        if not compiled:
+            raise
+        plan = dataclasses.replace(plan, compile=False)
+        tokens_per_s = measure_tokens_per_s(plan)
+    # a forward pass costs a third of a step; a sample about as much as a hundred steps' worth of its tokens, without
+    # a cache of keys and values; the second compilation comes from the compiler's own cache
+    valid_s = (config.num_samples + 1) * num_valid_tokens / (2 * tokens_per_s)
+    samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
+    rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
+    num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
+    return _train_config(config, tokenizer, num_steps=num_steps, compiled=plan.compile)
+
+
+def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, compiled: bool) -> TrainConfig:
+    run_dir = Path(config.run_dir)
+    every = max(1, math.ceil(num_steps / config.num_samples))
+    return TrainConfig(
+        data=DataConfig(
+            train=str(run_dir / "train.npy"),
+            valid=str(run_dir / "valid.npy"),
+            tokenizer=str(run_dir / "tokenizer.json"),
+        ),
+        model=ModelConfig(
+            vocab_size=tokenizer.vocab_size,
+            context_length=config.context_length,
+            d_model=config.d_model,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            d_ff=None,
+        ),
+        optim=OptimConfig(lr=config.lr),
+        schedule=ScheduleConfig(warmup_steps=num_steps // 20, min_lr_ratio=0.01),
+        run_dir=config.run_dir,
+        batch_size=config.batch_size,
+        steps=num_steps,
+        eval_every=every,
+        checkpoint_every=num_steps,
+        keep_checkpoints=1,
+        log_every=max(1, num_steps // 100),
+        sample_every=every,
+        sample_prompts=config.prompts[:1],
+        sample_tokens=config.sample_tokens,
+        seed=config.seed,
+        device=config.device,  # type: ignore[arg-type]
+        compile=compiled,
+    )
+
+
+def _can_compile() -> bool:
+    return any(shutil.which(name) is not None for name in ("g++", "clang++"))
+
+
+def _final_samples(config: DemoConfig, result: TrainResult, tokenizer: Tokenizer) -> list[tuple[str, str]]:
+    assert result.checkpoint is not None, "a run that came to its end has saved one"
+    checkpoint = read_checkpoint(result.checkpoint, with_optimizer=False)
+    model = TransformerLM(ModelConfig(**checkpoint.config["model"]))
+    checkpoint.restore(model)
+    return [
+        (
+            prompt,
+            generate_text(
+                model,
+                tokenizer,
+                prompt,
+                max_new_tokens=config.sample_tokens,
+                temperature=0.7,
+                top_p=0.95,
+                stop_id=tokenizer.eos_id,
+                seed=config.seed,
+            ),
+        )
+        for prompt in config.prompts
+    ]
+
+
+def _write_pictures(run_dir: Path, samples: Iterable[tuple[str, str]]) -> dict[str, str]:
+    pieces = [
+        f"=== step {record['step']}, while it learned ===\n{record['prompt']}{record['text']}\n"
+        for record in read_metrics(run_dir)
+        if record["kind"] == "sample"
+    ]
+    pieces += [f"=== the final model ===\n{prompt}{text}\n" for prompt, text in samples]
+    write_file(run_dir / "samples.txt", "\n".join(pieces).encode())
+    plot_curves(run_dir, run_dir / "curve.png", title="Learning curve")
+    return {
+        "run": str(run_dir),
+        "curve": str(run_dir / "curve.png"),
+        "samples": str(run_dir / "samples.txt"),
+        "tokenizer": str(run_dir / "tokenizer.json"),
+    }
+
+
+def _clear(run_dir: Path) -> None:
+    """Make room in the run directory: remove an earlier demo's files, and nothing else.
+
+    Raises:
+        ValueError: The directory holds something that no demo wrote.
+    """
+    if run_dir.exists() and any(run_dir.iterdir()) and not (run_dir / _MARKER).exists():
+        raise ValueError(f"{run_dir} holds files that are not a demo's; choose an empty directory with --run-dir")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in _OWN_NAMES:
+        path = run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif name != _MARKER:
+            path.unlink(missing_ok=True)
+    write_file(run_dir / _MARKER, b'{"kind": "demo"}\n')

@@ -1,0 +1,99 @@
+"""Learning curves as pictures."""
+
+# ruff: noqa: E402  (the missing extra must be named before matplotlib is imported)
+from cs336._extras import require_extra
+
+require_extra("train", modules=("matplotlib",), needed_by=__name__)
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from cs336.train.runlog import read_metrics
+
+_TRAIN_COLOR, _VALID_COLOR, _INK = "#9db8d2", "#c2410c", "#334155"
+
+
+def plot_curves(run_dir: str | Path, out: str | Path, *, title: str | None = None) -> None:
+    """Draw a run's training and validation loss against its steps, with the tokens along the upper edge.
+
+    Args:
+        run_dir: A run directory.
+        out: The picture; its suffix says the format (.png, .svg, .pdf).
+        title: Headline; the directory's name by default.
+
+    Raises:
+        OSError: The measurements cannot be read, or the picture cannot be written.
+        ValueError: The run has recorded no finite loss yet, or matplotlib does not know the format.
+    """
+    records = read_metrics(run_dir)
+    train, valid = _losses(records, "train"), _losses(records, "valid")
+    if not train and not valid:
+        raise ValueError(f"{run_dir} has recorded no loss yet; train at least log_every steps")
+    figure = Figure(figsize=(8, 4.6), dpi=150, layout="constrained")  # no pyplot: nothing global, no display needed
+    axes = figure.add_subplot()
+    _draw(axes, train, valid)
+    _frame(axes, valid or train)
+    last = records[-1]
+    _add_token_axis(axes, tokens_per_step=last["tokens"] / max(1, last["step"]))
+    axes.set_title(title or Path(run_dir).name, loc="left", color=_INK, fontweight="bold", pad=12)
+    out = Path(out)
+    aside = out.with_name(f"{out.stem}.tmp{out.suffix}")
+    try:
+        figure.savefig(aside)
+        aside.replace(out)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(out)) from error
+
+
+def _losses(records: Sequence[Mapping[str, Any]], kind: str) -> list[tuple[int, float]]:
+    points = [(record["step"], float(record["loss"])) for record in records if record["kind"] == kind]
+    return [(step, loss) for step, loss in points if math.isfinite(loss)]
+
+
+def _draw(axes: Axes, train: list[tuple[int, float]], valid: list[tuple[int, float]]) -> None:
+    if train:
+        axes.plot(
+            *zip(*train, strict=True), color=_TRAIN_COLOR, linewidth=1.4, label="training (mean since last point)"
+        )
+    if valid:
+        axes.plot(
+            *zip(*valid, strict=True), color=_VALID_COLOR, linewidth=1.8, marker="o", markersize=4.5, label="validation"
+        )
+        step, loss = valid[-1]
+        axes.annotate(
+            f"{loss:.3f}",
+            (step, loss),
+            textcoords="offset points",
+            xytext=(0, 9),
+            ha="right",
+            color=_VALID_COLOR,
+            fontweight="bold",
+        )
+
+
+def _frame(axes: Axes, points: list[tuple[int, float]]) -> None:
+    axes.set_xlabel("step", color=_INK)
+    axes.set_ylabel("loss (nats per token)", color=_INK)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=max(0.0, min(loss for _, loss in points) - 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color="#e2e8f0", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["right"]].set_visible(False)
+    axes.tick_params(colors=_INK)
+    axes.legend(frameon=False, loc="upper right", labelcolor=_INK)
+
+
+def _add_token_axis(axes: Axes, *, tokens_per_step: float) -> None:
+    to_tokens, to_steps = (lambda steps: steps * tokens_per_step), (lambda tokens: tokens / tokens_per_step)
+    upper = axes.secondary_xaxis("top", functions=(to_tokens, to_steps))
+    upper.set_xlabel("tokens", color=_INK)
+    upper.xaxis.set_major_formatter(EngFormatter(sep=""))
+    upper.tick_params(colors=_INK)
