@@ -37,7 +37,9 @@ def test_streaming_holds_back_white_space_and_partial_specials(gpt2):
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.lists(st.one_of(st.text(max_size=8), st.sampled_from([" ", "\n", "'s", "the ", EOT, "\xa0"]))).map("".join))
+@given(
+    text=st.lists(st.one_of(st.text(max_size=8), st.sampled_from([" ", "\n", "'s", "the ", EOT, "\xa0"]))).map("".join)
+)
 def test_random_text(gpt2, tiktoken_gpt2, text):
     ids = tiktoken_gpt2.encode(text, allowed_special={EOT})
     assert gpt2.encode(text) == ids

@@ -26,10 +26,11 @@ fn os_error(py: Python<'_>, path: &Path, source: &io::Error) -> PyErr {
     // Python's own words, so that the message reads as from `open`.
     let strerror = |code| py.import("os")?.call_method1("strerror", (code,))?.extract::<String>();
     let words = strerror(code).unwrap_or_else(|_| source.to_string());
+    let path = path.as_os_str().to_owned(); // a `str`, as `open` has it
     if cfg!(windows) {
         // There the code is a `winerror`, which Python translates to an errno itself.
-        PyOSError::new_err((0, words, path.to_owned(), code))
+        PyOSError::new_err((0, words, path, code))
     } else {
-        PyOSError::new_err((code, words, path.to_owned()))
+        PyOSError::new_err((code, words, path))
     }
 }

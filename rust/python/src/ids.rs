@@ -30,16 +30,18 @@ impl IdObjects {
 }
 
 /// The ids of any iterable of integers; one-dimensional arrays of the usual types go without Python's integers.
-pub(crate) fn extract(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+///
+/// `num_ids` is only for the message about an id that cannot be one: the tokenizer checks the others.
+pub(crate) fn extract(ids: &Bound<'_, PyAny>, num_ids: u32) -> PyResult<Vec<u32>> {
     if !ids.is_instance_of::<PyList>() {
         if let Ok(array) = ids.cast::<PyArray1<u32>>() {
-            return from_array(array, Some);
+            return from_array(array, num_ids, Some);
         }
         if let Ok(array) = ids.cast::<PyArray1<u16>>() {
-            return from_array(array, |id| Some(u32::from(id)));
+            return from_array(array, num_ids, |id| Some(u32::from(id)));
         }
         if let Ok(array) = ids.cast::<PyArray1<i64>>() {
-            return from_array(array, |id| u32::try_from(id).ok());
+            return from_array(array, num_ids, |id| u32::try_from(id).ok());
         }
     }
     let mut out = Vec::new();
@@ -49,16 +51,16 @@ pub(crate) fn extract(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         if out.len() == out.capacity() {
             reserve(&mut out, position)?; // an iterator without a length: doubles
         }
-        out.push(extract_one(&id, position)?);
+        out.push(extract_one(&id, position, num_ids)?);
     }
     Ok(out)
 }
 
-pub(crate) fn extract_one(id: &Bound<'_, PyAny>, position: usize) -> PyResult<u32> {
-    id.extract().map_err(|error| explain(id, position, error))
+pub(crate) fn extract_one(id: &Bound<'_, PyAny>, position: usize, num_ids: u32) -> PyResult<u32> {
+    id.extract().map_err(|error| explain(id, position, num_ids, error))
 }
 
-fn from_array<T>(array: &Bound<'_, PyArray1<T>>, convert: impl Fn(T) -> Option<u32>) -> PyResult<Vec<u32>>
+fn from_array<T>(array: &Bound<'_, PyArray1<T>>, num_ids: u32, convert: impl Fn(T) -> Option<u32>) -> PyResult<Vec<u32>>
 where
     T: Element + Copy + std::fmt::Display,
 {
@@ -68,15 +70,15 @@ where
     let mut out = Vec::new();
     reserve(&mut out, array.len())?;
     for (position, &id) in array.iter().enumerate() {
-        out.push(convert(id).ok_or_else(|| out_of_range(id, position))?);
+        out.push(convert(id).ok_or_else(|| out_of_range(id, position, num_ids))?);
     }
     Ok(out)
 }
 
-fn explain(id: &Bound<'_, PyAny>, position: usize, error: PyErr) -> PyErr {
+fn explain(id: &Bound<'_, PyAny>, position: usize, num_ids: u32, error: PyErr) -> PyErr {
     let py = id.py();
     if error.is_instance_of::<PyOverflowError>(py) {
-        return out_of_range(id, position);
+        return out_of_range(id, position, num_ids);
     }
     match id.get_type().name() {
         Ok(kind) if error.is_instance_of::<PyTypeError>(py) => {
@@ -86,8 +88,9 @@ fn explain(id: &Bound<'_, PyAny>, position: usize, error: PyErr) -> PyErr {
     }
 }
 
-fn out_of_range(id: impl std::fmt::Display, position: usize) -> PyErr {
-    PyValueError::new_err(format!("id {id} at position {position} is out of range, expected 0 to {}", u32::MAX))
+fn out_of_range(id: impl std::fmt::Display, position: usize, num_ids: u32) -> PyErr {
+    let last = num_ids - 1;
+    PyValueError::new_err(format!("id {id} at position {position} is out of range, expected 0 to {last}"))
 }
 
 pub(crate) fn reserve<T>(out: &mut Vec<T>, additional: usize) -> PyResult<()> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use bpe::Pattern;
+use bpe::{MAX_VOCAB_SIZE, Pattern};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -154,7 +154,7 @@ impl Tokenizer {
 
     fn decode_ids(&self, ids: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         let py = ids.py();
-        let ids = ids::extract(ids)?;
+        let ids = ids::extract(ids, self.core.vocab_size())?;
         run_sized(py, ids.len(), |_| self.core.decode_bytes(&ids))
     }
 }
@@ -183,7 +183,7 @@ fn extract_vocab(vocab: &Bound<'_, PyDict>) -> PyResult<Vec<(u32, Vec<u8>)>> {
         let token = token.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("vocab must map int to bytes, got {} for id {id}", type_name(&token)))
         })?;
-        out.push((ids::extract_one(&id, position)?, token.as_bytes().to_vec()));
+        out.push((ids::extract_one(&id, position, MAX_VOCAB_SIZE as u32)?, token.as_bytes().to_vec()));
     }
     Ok(out)
 }

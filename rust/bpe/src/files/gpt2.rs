@@ -70,10 +70,11 @@ fn read_merges(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 /// Writes both files. The pattern is not part of this format, and which tokens are special is not either.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`], and [`Error::InvalidArgument`] for a special token that is written like another token is spelt.
 pub fn write(tokenizer: &Tokenizer, vocab_path: &Path, merges_path: &Path) -> Result<()> {
+    let spelt = spelt_vocab(tokenizer)?;
     let mut vocab = AtomicFile::create(vocab_path)?;
-    let json = serde_json::to_string(&Value::Object(spelt_vocab(tokenizer))).expect("strings and numbers");
+    let json = serde_json::to_string(&Value::Object(spelt)).expect("strings and numbers");
     vocab.write(json.as_bytes())?;
     let mut merges = AtomicFile::create(merges_path)?;
     merges.write(b"#version: 0.2\n")?;
@@ -85,7 +86,7 @@ pub fn write(tokenizer: &Tokenizer, vocab_path: &Path, merges_path: &Path) -> Re
 }
 
 /// The vocabulary in the order of the ids; special tokens as they are, the others spelt.
-pub(super) fn spelt_vocab(tokenizer: &Tokenizer) -> Map<String, Value> {
+pub(super) fn spelt_vocab(tokenizer: &Tokenizer) -> Result<Map<String, Value>> {
     let mut spelt = Map::new();
     let mut specials: Vec<(u32, &str)> = tokenizer.special_tokens().map(|(token, id)| (id, token)).collect();
     specials.sort_unstable();
@@ -94,7 +95,13 @@ pub(super) fn spelt_vocab(tokenizer: &Tokenizer) -> Map<String, Value> {
             Ok(index) => specials[index].1.to_owned(),
             Err(_) => spell(token),
         };
-        spelt.insert(spelling, id.into());
+        if let Some(other) = spelt.insert(spelling.clone(), id.into()) {
+            return Err(Error::invalid(format!(
+                "the tokens of ids {other} and {id} would both be written {spelling:?}, of which one means a special \
+                 token and the other GPT-2's spelling of bytes; this format cannot tell them apart: rename the special \
+                 token"
+            )));
+        }
     }
-    spelt
+    Ok(spelt)
 }

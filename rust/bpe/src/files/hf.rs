@@ -32,7 +32,7 @@ pub struct Contents {
 /// Writes the file.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`], and [`Error::InvalidArgument`] for a special token that is written like another token is spelt.
 pub fn write(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
     let mut added: Vec<(u32, &str)> = tokenizer.special_tokens().map(|(token, id)| (id, token)).collect();
     added.sort_unstable();
@@ -50,6 +50,7 @@ pub fn write(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
         .iter()
         .map(|(left, right)| json!([super::byte_chars::spell(left), super::byte_chars::spell(right)]))
         .collect();
+    let vocab = spelt_vocab(tokenizer)?;
     let contents = json!({
         "version": "1.0",
         "truncation": null,
@@ -71,7 +72,7 @@ pub fn write(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": spelt_vocab(tokenizer), "merges": merges,
+            "vocab": vocab, "merges": merges,
         },
     });
     let mut file = AtomicFile::create(path)?;
