@@ -1,5 +1,7 @@
 """The fast tokenizer against the slow, obvious one, on text made to provoke every rule of the pattern."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,7 +88,7 @@ def regex_of(pattern: str) -> str:
 
 def chunked(text: str, cuts: list[float]) -> list[str]:
     places = sorted({0, len(text), *(round(cut * len(text)) for cut in cuts)})
-    return [text[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(places)]
 
 
 @settings(max_examples=150)

@@ -1,8 +1,8 @@
 import json
-import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +11,10 @@ from cs336.tokenizer import EncodeStats, Tokenizer, reference
 
 EOT = "<|endoftext|>"
 BYTES = {i: bytes([i]) for i in range(256)}
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 @pytest.fixture(
@@ -40,14 +44,14 @@ class TestTokenizerJson:
     def test_a_directory_gets_a_file_of_the_usual_name(self, small, tmp_path):
         small.save(tmp_path)
         assert Tokenizer.load(tmp_path / "tokenizer.json") == small
-        assert os.listdir(tmp_path) == ["tokenizer.json"]
+        assert names(tmp_path) == ["tokenizer.json"]
 
     def test_saving_replaces_the_file_as_a_whole(self, small, tmp_path):
         path = tmp_path / "t.json"
         path.write_text("something else")
         small.save(path)
         assert Tokenizer.load(path) == small
-        assert os.listdir(tmp_path) == ["t.json"]
+        assert names(tmp_path) == ["t.json"]
 
     def test_the_pattern_can_be_replaced(self, small, tmp_path):
         small.save(tmp_path)
@@ -83,7 +87,7 @@ class TestTokenizerJson:
         for format_ in ("tokenizer.json", "gpt2"):
             with pytest.raises(ValueError, match='ids 32 and 256 would both be written "Ġ"'):
                 tokenizer.save(tmp_path, format=format_)
-        assert os.listdir(tmp_path) == []
+        assert names(tmp_path) == []
 
     def test_a_special_of_one_byte_survives(self, tmp_path):
         tokenizer = Tokenizer(BYTES, [], [" ", "b"])
@@ -128,7 +132,7 @@ def merge_lines(text: str) -> list[str]:
 class TestGpt2Files:
     def test_loading_gives_the_tokenizer_that_was_saved(self, tokenizer, tmp_path):
         tokenizer.save(tmp_path / "gpt2", format="gpt2")
-        assert sorted(os.listdir(tmp_path / "gpt2")) == ["merges.txt", "vocab.json"]
+        assert names(tmp_path / "gpt2") == ["merges.txt", "vocab.json"]
         specials = list(tokenizer.special_tokens)
         loaded = Tokenizer.from_files(
             tmp_path / "gpt2/vocab.json", str(tmp_path / "gpt2/merges.txt"), specials, pattern=tokenizer.pattern
@@ -204,7 +208,7 @@ class TestEncodeFile:
             num_tokens=len(ids), num_bytes=len(text.encode()), num_special_tokens=8_000, dtype="uint16"
         )
         assert stats.bytes_per_token == pytest.approx(len(text.encode()) / len(ids))
-        assert sorted(os.listdir(tmp_path)) == ["ids.npy", "text"]
+        assert names(tmp_path) == ["ids.npy", "text"]
 
     def test_ids_beyond_16_bits_make_the_array_wider(self, small, tmp_path):
         (tmp_path / "text").write_text("ab")
@@ -237,7 +241,7 @@ class TestEncodeFile:
             small.encode_file(tmp_path, tmp_path / "ids.npy")
         with pytest.raises(FileNotFoundError):
             small.encode_file(tmp_path / "text", tmp_path / "missing/ids.npy")
-        assert os.listdir(tmp_path) == ["text"]
+        assert names(tmp_path) == ["text"]
 
     def test_an_exception_of_the_callback_leaves_no_file(self, small, corpus, tmp_path):
         (tmp_path / "text").write_text(corpus * 100_000, encoding="utf-8")
@@ -247,7 +251,7 @@ class TestEncodeFile:
 
         with pytest.raises(RuntimeError, match="of"):
             small.encode_file(tmp_path / "text", tmp_path / "ids.npy", progress=stop)
-        assert os.listdir(tmp_path) == ["text"]
+        assert names(tmp_path) == ["text"]
 
 
 def test_a_full_disk_leaves_no_file_and_is_an_os_error(tmp_path):
