@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::error::to_py;
-use crate::tokenizer::{extract_specials, merges_list, vocab_dict};
+use crate::parts::{extract_specials, merges_list, vocab_dict};
 
 type Vocab<'py> = Bound<'py, PyDict>;
 type Merges<'py> = Bound<'py, PyList>;

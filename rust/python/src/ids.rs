@@ -11,7 +11,7 @@ pub(crate) struct IdObjects(Vec<Py<PyAny>>);
 
 impl IdObjects {
     pub(crate) fn new(py: Python<'_>, vocab_size: u32) -> PyResult<Self> {
-        let ids = PyRange::new(py, 0, vocab_size as isize)?.try_iter()?;
+        let ids = py.get_type::<PyRange>().call1((vocab_size,))?.try_iter()?;
         Ok(Self(ids.map(|id| Ok(id?.unbind())).collect::<PyResult<_>>()?))
     }
 

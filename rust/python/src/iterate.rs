@@ -13,6 +13,7 @@ use crate::watch::TINY_BYTES;
 /// A long string is encoded in pieces of about this many bytes, so that the ids in waiting stay few.
 const PIECE_BYTES: usize = 1 << 16;
 
+/// The ids of a text that arrives in pieces. Not for several threads at once, like a generator.
 #[pyclass(module = "cs336._bpe")]
 pub(crate) struct EncodeIterator {
     tokenizer: Py<Tokenizer>,
@@ -90,34 +91,30 @@ impl EncodeIterator {
             return Ok(true);
         }
         let Some(source) = &self.source else { return Ok(false) };
-        match source.bind(py).clone().next() {
-            Some(item) => {
-                let index = self.num_items;
-                let item = item?;
-                self.num_items += 1;
-                self.current = self.whole_characters(expect_str(item, index, "strings")?)?.map(|item| (item, 0));
+        if let Some(item) = source.bind(py).clone().next() {
+            let (item, index) = (item?, self.num_items);
+            self.num_items += 1;
+            self.current = Some((self.whole_characters(expect_str(item, index, "strings")?)?, 0));
+        } else {
+            self.source = None;
+            if !std::mem::take(&mut self.surrogate).is_empty() {
+                self.push(py, "\u{FFFD}")?;
             }
-            None => {
-                self.source = None;
-                if !std::mem::take(&mut self.surrogate).is_empty() {
-                    self.push(py, "\u{FFFD}")?;
-                }
-                self.encoder.finish(&self.tokenizer.get().core, &mut self.ids).map_err(|error| to_py(py, &error))?;
-            }
+            self.encoder.finish(&self.tokenizer.get().core, &mut self.ids).map_err(|error| to_py(py, &error))?;
         }
         Ok(true)
     }
 
     /// The item with its surrogates mended, without a high one at its end, and with the one held back before it.
-    fn whole_characters(&mut self, item: Bound<'_, PyString>) -> PyResult<Option<Py<PyString>>> {
+    fn whole_characters(&mut self, item: Bound<'_, PyString>) -> PyResult<Py<PyString>> {
         if self.surrogate.is_empty() && item.to_str().is_ok() {
-            return Ok(Some(item.unbind()));
+            return Ok(item.unbind());
         }
         let mut bytes = std::mem::take(&mut self.surrogate);
         bytes.extend_from_slice(wtf8(&item)?.as_bytes());
         self.surrogate = bytes.split_off(bytes.len() - trailing_high_surrogate(&bytes));
         let text = repair_surrogates(&bytes);
-        Ok(Some(PyString::from_bytes(item.py(), text.as_bytes())?.unbind()))
+        Ok(PyString::from_bytes(item.py(), text.as_bytes())?.unbind())
     }
 
     fn push(&mut self, py: Python<'_>, text: &str) -> PyResult<()> {

@@ -1,10 +1,14 @@
 //! The border between Python and the `bpe` crate: it converts arguments, releases the GIL, calls, and converts the
-//! result. There is no algorithm here; `python/cs336/_bpe.pyi` documents what Python sees.
+//! result. There is no algorithm here. Doc comments of Python's classes and methods are what `help` shows.
+
+#![allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
+#![allow(clippy::doc_markdown, reason = "many doc comments are Python's docstrings")]
 
 mod error;
 mod files;
 mod ids;
 mod iterate;
+mod parts;
 mod text;
 mod tokenizer;
 mod train;

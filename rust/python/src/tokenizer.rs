@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use bpe::{MAX_VOCAB_SIZE, Pattern};
+use bpe::Pattern;
 use numpy::{IntoPyArray, PyArray1};
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::error::to_py;
 use crate::ids::{self, IdObjects};
 use crate::iterate::EncodeIterator;
+use crate::parts::{extract_merges, extract_specials, extract_vocab, merges_list, to_bytes, vocab_dict};
 use crate::text::{strings, utf8};
 use crate::watch::{LONG_BYTES, num_threads, run_sized, run_watched};
 
+/// A vocabulary with its merges, special tokens and pattern. `cs336.tokenizer.Tokenizer` adds files and comparison.
 #[pyclass(frozen, subclass, module = "cs336._bpe")]
 pub(crate) struct Tokenizer {
     pub(crate) core: bpe::Tokenizer,
@@ -41,11 +42,21 @@ impl Tokenizer {
         Ok(Self { core, ids })
     }
 
+    /// The ids of a text. Special tokens in it become their ids; lone surrogates are encoded as U+FFFD.
+    ///
+    /// Args:
+    ///     text: any str.
+    ///     num_threads: None for all cores if the text has a megabyte or more, else one; the ids do not depend on it.
+    ///
+    /// Raises:
+    ///     ValueError: the pattern is a regular expression that backtracks too much on this text.
+    ///     MemoryError: the ids do not fit into memory.
     #[pyo3(signature = (text, *, num_threads=None))]
     fn encode<'py>(&self, text: &Bound<'py, PyString>, num_threads: Option<i64>) -> PyResult<Bound<'py, PyList>> {
         self.ids.list(text.py(), &self.encode_ids(text, num_threads)?)
     }
 
+    /// As `encode`, into a NumPy array of uint32: half the memory, and faster on long texts.
     #[pyo3(signature = (text, *, num_threads=None))]
     fn encode_array<'py>(
         &self,
@@ -55,6 +66,7 @@ impl Tokenizer {
         Ok(self.encode_ids(text, num_threads)?.into_pyarray(text.py()))
     }
 
+    /// The ids of each text, as `encode` gives them, on all cores or as many as told.
     #[pyo3(signature = (texts, num_threads=None))]
     fn encode_batch<'py>(&self, texts: &Bound<'py, PyAny>, num_threads: Option<i64>) -> PyResult<Bound<'py, PyList>> {
         let py = texts.py();
@@ -70,10 +82,21 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// The ids of the strings' concatenation, one at a time, wherever the strings begin and end.
+    ///
+    /// Lazy: no more strings are pulled than the next id needs. Of the text so far only what the next string may still
+    /// change is held: with the pattern "gpt2" the last word, with another one the text since the last special token.
+    ///
+    /// Args:
+    ///     strings: any iterable of str, such as an open text file.
+    ///
+    /// Raises (from the iterator):
+    ///     TypeError: an item is no str; names its index. The iterator goes on with the next one.
     fn encode_iterable(slf: &Bound<'_, Self>, strings: &Bound<'_, PyAny>) -> PyResult<EncodeIterator> {
         EncodeIterator::new(slf, strings)
     }
 
+    /// `Tokenizer.encode_file` of `cs336.tokenizer` but for the result: tokens, bytes, special tokens, dtype.
     #[pyo3(signature = (src, dst, *, num_threads=None, progress=None))]
     fn encode_to_npy(
         &self,
@@ -88,6 +111,14 @@ impl Tokenizer {
         Ok((stats.num_tokens, stats.num_bytes, stats.num_special_tokens, stats.dtype))
     }
 
+    /// The text of the ids; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// Args:
+    ///     ids: any iterable of integers; NumPy arrays of uint16, uint32 and int64 are the fastest.
+    ///
+    /// Raises:
+    ///     ValueError: an id is not in the vocabulary; names its position.
+    ///     TypeError: an item is no integer; names its position.
     fn decode<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
         let py = ids.py();
         let bytes = self.decode_ids(ids)?;
@@ -97,33 +128,40 @@ impl Tokenizer {
         PyString::from_encoded_object(to_bytes(py, &bytes)?.as_any(), Some(c"utf-8"), Some(c"replace"))
     }
 
+    /// As `decode`, without making text of the bytes.
     fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         to_bytes(ids.py(), &self.decode_ids(ids)?)
     }
 
+    /// Write a `tokenizer.json` as Hugging Face's `tokenizers` reads it.
     fn write_hf(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| bpe::files::hf::write(&self.core, &path)).map_err(|error| to_py(py, &error))
     }
 
+    /// Write GPT-2's pair of files.
     fn write_gpt2(&self, py: Python<'_>, vocab_path: PathBuf, merges_path: PathBuf) -> PyResult<()> {
         py.detach(|| bpe::files::gpt2::write(&self.core, &vocab_path, &merges_path)).map_err(|error| to_py(py, &error))
     }
 
+    /// The greatest id plus one.
     #[getter]
     fn vocab_size(&self) -> u32 {
         self.core.vocab_size()
     }
 
+    /// The bytes of each id: a new dict, in the order of the ids.
     #[getter]
     fn vocab<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         vocab_dict(py, self.core.vocab())
     }
 
+    /// The merges in the order of their rank: a new list.
     #[getter]
     fn merges<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         merges_list(py, self.core.merges())
     }
 
+    /// The id of each special token: a new dict.
     #[getter]
     fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
@@ -133,11 +171,13 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// The name of a named pattern ("gpt2"), else the regular expression.
     #[getter]
     fn pattern(&self) -> &str {
         self.core.pattern().as_str()
     }
 
+    /// The regular expression, also of a named pattern.
     #[getter]
     fn pattern_regex(&self) -> &str {
         self.core.pattern().regex()
@@ -162,64 +202,4 @@ impl Tokenizer {
 /// One thread for a text so short that more would not pay, unless the caller asks.
 fn threads_for(size_bytes: usize, asked: Option<i64>) -> PyResult<usize> {
     if asked.is_none() && size_bytes < LONG_BYTES { Ok(1) } else { num_threads(asked) }
-}
-
-fn to_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    // Not `PyBytes::new`, which panics where the bytes do not fit into memory.
-    PyBytes::new_with(py, bytes.len(), |out| {
-        out.copy_from_slice(bytes);
-        Ok(())
-    })
-}
-
-fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
-}
-
-fn extract_vocab(vocab: &Bound<'_, PyDict>) -> PyResult<Vec<(u32, Vec<u8>)>> {
-    let mut out = Vec::new();
-    ids::reserve(&mut out, vocab.len())?;
-    for (position, (id, token)) in vocab.iter().enumerate() {
-        let token = token.cast::<PyBytes>().map_err(|_| {
-            PyTypeError::new_err(format!("vocab must map int to bytes, got {} for id {id}", type_name(&token)))
-        })?;
-        out.push((ids::extract_one(&id, position, MAX_VOCAB_SIZE as u32)?, token.as_bytes().to_vec()));
-    }
-    Ok(out)
-}
-
-fn extract_merges(merges: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut out = Vec::new();
-    for (index, merge) in merges.try_iter()?.enumerate() {
-        let merge = merge?;
-        let (left, right) = merge.extract::<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>().map_err(|_| {
-            PyTypeError::new_err(format!("merges must hold pairs (bytes, bytes), got {merge} at index {index}"))
-        })?;
-        out.push((left.as_bytes().to_vec(), right.as_bytes().to_vec()));
-    }
-    Ok(out)
-}
-
-pub(crate) fn extract_specials(special_tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
-    let Some(special_tokens) = special_tokens else { return Ok(Vec::new()) };
-    strings(special_tokens, "special_tokens")?.iter().map(|token| Ok(token.to_str()?.to_owned())).collect()
-}
-
-pub(crate) fn vocab_dict<'py, B: AsRef<[u8]>>(
-    py: Python<'py>,
-    vocab: impl IntoIterator<Item = (u32, B)>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let out = PyDict::new(py);
-    for (id, token) in vocab {
-        out.set_item(id, to_bytes(py, token.as_ref())?)?;
-    }
-    Ok(out)
-}
-
-pub(crate) fn merges_list<'py>(py: Python<'py>, merges: &[(Vec<u8>, Vec<u8>)]) -> PyResult<Bound<'py, PyList>> {
-    let out = PyList::empty(py);
-    for (left, right) in merges {
-        out.append(PyTuple::new(py, [to_bytes(py, left)?, to_bytes(py, right)?])?)?;
-    }
-    Ok(out)
 }

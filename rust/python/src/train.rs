@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::error::to_py;
+use crate::parts::{extract_specials, merges_list, vocab_dict};
 use crate::text::{strings, utf8};
-use crate::tokenizer::{extract_specials, merges_list, vocab_dict};
 use crate::watch::{self, run_watched};
 
+/// Counts the pretokens of files and texts, then learns merges from the counts. `train_bpe` is made of it.
 #[pyclass(module = "cs336._bpe")]
 pub(crate) struct Trainer {
     /// `None` once finished.
@@ -41,12 +42,14 @@ impl Trainer {
         Ok(Self { core: Some(core) })
     }
 
+    /// Count a UTF-8 text file.
     #[pyo3(signature = (path, *, progress=None))]
     fn count_file(&mut self, py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let core = self.core()?;
         run_watched(py, progress, |control| core.count_file(&path, control))
     }
 
+    /// Count texts, each for itself.
     #[pyo3(signature = (texts, *, progress=None))]
     fn count_texts(&mut self, texts: &Bound<'_, PyAny>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let core = self.core()?;
@@ -56,6 +59,7 @@ impl Trainer {
         run_watched(py, progress, |control| core.count_texts(&texts, control))
     }
 
+    /// Learn the merges: the vocabulary and the merges in order. The trainer cannot be used after it.
     #[pyo3(signature = (*, progress=None))]
     fn finish<'py>(
         &mut self,

@@ -7,6 +7,7 @@ use fancy_regex::{Regex, RegexBuilder};
 
 use super::gpt2;
 use crate::error::{Error, Result};
+use crate::raw::classify::classifier;
 
 /// How far a regular expression may backtrack within one match before it is given up as hostile.
 const BACKTRACK_LIMIT: usize = 1_000_000;
@@ -86,14 +87,12 @@ impl Pattern {
     ) -> Result<()> {
         match &self.0 {
             Rule::Gpt2 => {
-                let bytes = text.as_bytes();
                 let mut start = 0;
-                while start < bytes.len() {
-                    let end = gpt2::pretoken_end(bytes, start);
+                gpt2::for_each_end(text.as_bytes(), classifier(), |end| {
                     visit(start..end)?;
                     start = end;
-                }
-                Ok(())
+                    Ok(())
+                })
             }
             Rule::Regex(regex) => for_each_match(regex, text, visit),
         }

@@ -1,6 +1,8 @@
 //! The only `unsafe` code of the crate, behind safe functions.
 #![allow(unsafe_code)]
 
+pub(crate) mod classify;
+
 use std::fs::File;
 use std::io;
 

@@ -1,0 +1,69 @@
+//! What a tokenizer is made of (vocabulary, merges, special tokens) from and to Python's objects.
+
+use bpe::MAX_VOCAB_SIZE;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use crate::ids;
+use crate::text::strings;
+
+pub(crate) fn to_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // Not `PyBytes::new`, which panics where the bytes do not fit into memory.
+    PyBytes::new_with(py, bytes.len(), |out| {
+        out.copy_from_slice(bytes);
+        Ok(())
+    })
+}
+
+fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+}
+
+pub(crate) fn extract_vocab(vocab: &Bound<'_, PyDict>) -> PyResult<Vec<(u32, Vec<u8>)>> {
+    let mut out = Vec::new();
+    ids::reserve(&mut out, vocab.len())?;
+    for (position, (id, token)) in vocab.iter().enumerate() {
+        let token = token.cast::<PyBytes>().map_err(|_| {
+            PyTypeError::new_err(format!("vocab must map int to bytes, got {} for id {id}", type_name(&token)))
+        })?;
+        out.push((ids::extract_one(&id, position, MAX_VOCAB_SIZE as u32)?, token.as_bytes().to_vec()));
+    }
+    Ok(out)
+}
+
+pub(crate) fn extract_merges(merges: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut out = Vec::new();
+    for (index, merge) in merges.try_iter()?.enumerate() {
+        let merge = merge?;
+        let (left, right) = merge.extract::<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>().map_err(|_| {
+            PyTypeError::new_err(format!("merges must hold pairs (bytes, bytes), got {merge} at index {index}"))
+        })?;
+        out.push((left.as_bytes().to_vec(), right.as_bytes().to_vec()));
+    }
+    Ok(out)
+}
+
+pub(crate) fn extract_specials(special_tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+    let Some(special_tokens) = special_tokens else { return Ok(Vec::new()) };
+    strings(special_tokens, "special_tokens")?.iter().map(|token| Ok(token.to_str()?.to_owned())).collect()
+}
+
+pub(crate) fn vocab_dict<B: AsRef<[u8]>>(
+    py: Python<'_>,
+    vocab: impl IntoIterator<Item = (u32, B)>,
+) -> PyResult<Bound<'_, PyDict>> {
+    let out = PyDict::new(py);
+    for (id, token) in vocab {
+        out.set_item(id, to_bytes(py, token.as_ref())?)?;
+    }
+    Ok(out)
+}
+
+pub(crate) fn merges_list<'py>(py: Python<'py>, merges: &[(Vec<u8>, Vec<u8>)]) -> PyResult<Bound<'py, PyList>> {
+    let out = PyList::empty(py);
+    for (left, right) in merges {
+        out.append(PyTuple::new(py, [to_bytes(py, left)?, to_bytes(py, right)?])?)?;
+    }
+    Ok(out)
+}
