@@ -110,8 +110,9 @@ impl EncodeIterator {
         if self.surrogate.is_empty() && item.to_str().is_ok() {
             return Ok(item.unbind());
         }
+        let item_bytes = wtf8(&item)?;
         let mut bytes = std::mem::take(&mut self.surrogate);
-        bytes.extend_from_slice(wtf8(&item)?.as_bytes());
+        bytes.extend_from_slice(item_bytes.as_bytes());
         self.surrogate = bytes.split_off(bytes.len() - trailing_high_surrogate(&bytes));
         let text = repair_surrogates(&bytes);
         Ok(PyString::from_bytes(item.py(), text.as_bytes())?.unbind())
