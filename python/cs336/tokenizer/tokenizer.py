@@ -87,7 +87,10 @@ class Tokenizer(_bpe.Tokenizer):
 
     @classmethod
     def load(cls, path: StrPath, *, pattern: str | None = None) -> Self:
-        """Read what `save` wrote: a `tokenizer.json`, or a directory that holds one (or `vocab.json`, `merges.txt`).
+        """Read what `save` wrote: a `tokenizer.json`, or a directory that holds one.
+
+        A directory with `vocab.json` and `merges.txt` gives a tokenizer without special tokens, which that format does
+        not tell: use `from_files`.
 
         Args:
             path: the file or directory. Byte-level BPE files of Hugging Face's `tokenizers` can be read, too.
