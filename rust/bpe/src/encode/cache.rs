@@ -5,9 +5,9 @@ use crate::{raw, word_key};
 /// One cache line each; two ways to go for a pretoken.
 const NUM_BUCKETS: usize = 1 << 16;
 /// The greatest number of ids held for pretokens that have more than [`INLINE`] of them.
-const MAX_OVERFLOW: usize = 1 << 18;
+const MAX_OVERFLOW: usize = 1 << 20;
 /// The most ids that stand in the entry itself.
-const INLINE: usize = 3;
+pub(crate) const INLINE: usize = 3;
 
 /// The bound on the memory of one cache, in bytes. Every thread that encodes at the same time uses one.
 pub const CACHE_BYTES: usize = NUM_BUCKETS * size_of::<Bucket>() + MAX_OVERFLOW * size_of::<u32>();
@@ -43,33 +43,32 @@ impl Cache {
         Self { buckets, overflow: Vec::new() }
     }
 
-    fn bucket_of(key: u128) -> usize {
-        word_key::hash(key) as usize & (NUM_BUCKETS - 1)
-    }
-
-    /// Announces a [`get`](Self::get) of the same key that will soon follow.
+    /// The bucket of a key, already on its way from memory.
     #[inline]
-    pub(crate) fn prefetch(&self, key: u128) {
-        if let Some(bucket) = self.buckets.get(Self::bucket_of(key)) {
-            raw::prefetch(bucket);
+    pub(crate) fn bucket_of(&self, key: u128) -> usize {
+        let bucket = word_key::hash(key) as usize & (NUM_BUCKETS - 1);
+        if let Some(line) = self.buckets.get(bucket) {
+            raw::prefetch(line);
         }
+        bucket
     }
 
+    /// The ids of a key: [`INLINE`] places for them and their number. More than that many are in the overflow.
     #[inline]
-    pub(crate) fn get(&self, key: u128) -> Option<&[u32]> {
-        let bucket = self.buckets.get(Self::bucket_of(key))?;
-        let entry = bucket.0.iter().find(|entry| entry.key == key)?;
-        let length = entry.length as usize;
-        Some(if length <= INLINE {
-            &entry.ids[..length]
-        } else {
-            let start = entry.ids[0] as usize;
-            &self.overflow[start..start + length]
-        })
+    pub(crate) fn get(&self, bucket: usize, key: u128) -> Option<(&[u32; INLINE], usize)> {
+        let Bucket(entries) = self.buckets.get(bucket)?;
+        // Without a branch on which of the two it is: that would be guessed wrong half of the time.
+        let entry = &entries[usize::from(entries[1].key == key)];
+        (entry.key == key).then_some((&entry.ids, entry.length as usize))
+    }
+
+    /// The ids of an entry that has more than [`INLINE`] of them.
+    pub(crate) fn overflowing(&self, ids: &[u32; INLINE], length: usize) -> &[u32] {
+        &self.overflow[ids[0] as usize..][..length]
     }
 
     /// Remembers the ids of a pretoken; the older of two others in its bucket is forgotten.
-    pub(crate) fn insert(&mut self, key: u128, ids: &[u32]) {
+    pub(crate) fn insert(&mut self, bucket: usize, key: u128, ids: &[u32]) {
         let mut entry = Entry { key, ids: [0; INLINE], length: ids.len() as u32 };
         if ids.len() <= INLINE {
             entry.ids[..ids.len()].copy_from_slice(ids);
@@ -84,7 +83,7 @@ impl Cache {
             entry.ids[0] = self.overflow.len() as u32;
             self.overflow.extend_from_slice(ids);
         }
-        if let Some(Bucket(entries)) = self.buckets.get_mut(Self::bucket_of(key)) {
+        if let Some(Bucket(entries)) = self.buckets.get_mut(bucket) {
             entries[1] = entries[0];
             entries[0] = entry;
         }
@@ -99,16 +98,21 @@ mod tests {
         (0..=number % 15).map(|index| number ^ index).collect()
     }
 
+    fn found(cache: &Cache, key: u128) -> Option<Vec<u32>> {
+        let (ids, length) = cache.get(cache.bucket_of(key), key)?;
+        Some(if length <= INLINE { ids[..length].to_vec() } else { cache.overflowing(ids, length).to_vec() })
+    }
+
     #[test]
     fn what_is_found_is_what_was_put_in_whatever_was_forgotten() {
         let mut cache = Cache::new();
         let key = |number: u32| word_key::pack(&number.to_le_bytes(), &(0..4)).unwrap();
         let mut num_found = 0;
         for number in 0..400_000 {
-            cache.insert(key(number), &ids_of(number));
-            assert_eq!(cache.get(key(number)), Some(&ids_of(number)[..]));
+            cache.insert(cache.bucket_of(key(number)), key(number), &ids_of(number));
+            assert_eq!(found(&cache, key(number)), Some(ids_of(number)));
             let earlier = number / 2;
-            if let Some(ids) = cache.get(key(earlier)) {
+            if let Some(ids) = found(&cache, key(earlier)) {
                 assert_eq!(ids, ids_of(earlier));
                 num_found += 1;
             }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::vocab::{MAX_VOCAB_SIZE, Vocab, shown};
 
 /// Up to this many bytes a scan for the lowest rank is faster than keeping a heap.
-const MAX_SCANNED: usize = 48;
+const MAX_SCANNED: usize = 64;
 /// No merge: greater than every rank.
 const NONE: u32 = u32::MAX;
 
@@ -130,35 +130,52 @@ impl MergeTable {
     }
 
     /// Quadratic in the length, but without any allocation and with everything in the first-level cache.
+    ///
+    /// A symbol stands where its first byte stood; `alive` has the bits of these places. Each place holds the rank of
+    /// the merge with the symbol to its right and, below it, its own number, so that the least of these numbers says
+    /// which merge is next and where. Closing the gaps instead of marking them took a tenth of all encoding time.
     fn encode_by_scan(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<()> {
+        const PLACE_BITS: u32 = MAX_SCANNED.trailing_zeros();
         let mut symbols = [0_u32; MAX_SCANNED];
-        // ranks[i] is that of symbols[i] and symbols[i + 1].
-        let mut ranks = [NONE; MAX_SCANNED];
-        let mut length = pretoken.len();
+        let mut merges = [NONE; MAX_SCANNED];
+        let merge_at = |left: u32, right: u32, place: usize| match self.rank(left, right) {
+            NONE => NONE,
+            rank => rank << PLACE_BITS | place as u32,
+        };
+        let length = pretoken.len();
         for (symbol, byte) in symbols.iter_mut().zip(pretoken) {
             *symbol = u32::from(*byte);
         }
-        for at in 1..length {
-            ranks[at - 1] = self.rank(symbols[at - 1], symbols[at]);
+        for place in 1..length {
+            merges[place - 1] = merge_at(symbols[place - 1], symbols[place], place - 1);
         }
-        while length > 1 {
-            let (at, lowest) = first_lowest(&ranks[..length - 1]);
-            if lowest == NONE {
+        let mut alive = u64::MAX >> (MAX_SCANNED - length);
+        loop {
+            let next = merges[..length].iter().copied().min().unwrap_or(NONE);
+            if next == NONE {
                 break;
             }
-            symbols[at] = self.products[lowest as usize];
-            symbols.copy_within(at + 2..length, at + 1);
-            ranks.copy_within(at + 1..length - 1, at);
-            length -= 1;
-            if at > 0 {
-                ranks[at - 1] = self.rank(symbols[at - 1], symbols[at]);
-            }
-            if at + 1 < length {
-                ranks[at] = self.rank(symbols[at], symbols[at + 1]);
+            let place = next as usize % MAX_SCANNED;
+            symbols[place] = self.products[(next >> PLACE_BITS) as usize];
+            let above = u64::MAX << place << 1;
+            let right = (alive & above).trailing_zeros() as usize;
+            alive &= !(1 << right);
+            merges[right] = NONE;
+            merges[place] = match alive & above {
+                0 => NONE,
+                after => merge_at(symbols[place], symbols[after.trailing_zeros() as usize], place),
+            };
+            let below = alive & !above & !(1 << place);
+            if below != 0 {
+                let before = below.ilog2() as usize;
+                merges[before] = merge_at(symbols[before], symbols[place], before);
             }
         }
         reserve(out, length)?;
-        out.extend(symbols[..length].iter().map(|symbol| self.ids[*symbol as usize]));
+        while alive != 0 {
+            out.push(self.ids[symbols[alive.trailing_zeros() as usize] as usize]);
+            alive &= alive - 1;
+        }
         Ok(())
     }
 
@@ -223,18 +240,6 @@ impl MergeTable {
         }
         Ok(())
     }
-}
-
-/// The position and the value of the least rank, the first of equal ones.
-#[inline]
-fn first_lowest(ranks: &[u32]) -> (usize, u32) {
-    let (mut at, mut lowest) = (0, NONE);
-    for (index, &rank) in ranks.iter().enumerate() {
-        if rank < lowest {
-            (at, lowest) = (index, rank);
-        }
-    }
-    (at, lowest)
 }
 
 /// Makes room for `additional` more ids, growing by at least half so that appending stays linear.

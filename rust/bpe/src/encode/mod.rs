@@ -6,10 +6,11 @@ mod file;
 mod merge;
 mod stream;
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 pub use self::cache::CACHE_BYTES;
-use self::cache::Cache;
+use self::cache::{Cache, INLINE};
 pub use self::file::FileStats;
 use self::merge::{MergeTable, reserve};
 pub use self::stream::StreamEncoder;
@@ -132,7 +133,7 @@ impl Tokenizer {
                 Ok(())
             }
             Segment::Text(offset, segment) => {
-                let mut pending = Pending::new();
+                let mut pending = Pending::new(offset);
                 self.pattern.for_each_pretoken(segment, |range| {
                     let range = offset + range.start..offset + range.end;
                     if pending.push(text.as_bytes(), range, cache) {
@@ -147,54 +148,91 @@ impl Tokenizer {
     }
 
     fn encode_pending(&self, text: &[u8], pending: &mut Pending, cache: &mut Cache, out: &mut Vec<u32>) -> Result<()> {
-        for (start, end, key) in pending.drain() {
-            if key == Pending::LONG {
-                self.table.encode(&text[start..end], out)?;
-            } else if let Some(ids) = cache.get(key) {
-                reserve(out, ids.len())?;
-                if let [id] = ids {
-                    out.push(*id);
-                } else {
-                    out.extend_from_slice(ids);
-                }
-            } else {
-                let first = out.len();
-                self.table.encode(&text[start..end], out)?;
-                cache.insert(key, &out[first..]);
+        // The ids of the next few pretokens, copied to `out` together: copying all places of an entry and counting
+        // those in use takes no branch on how many they are.
+        let mut ids = [0; (Pending::CAPACITY + 1) * INLINE];
+        let mut length = 0;
+        let mut start = pending.start;
+        for index in 0..std::mem::take(&mut pending.length) {
+            let Pretoken { key, bucket, end } = pending.pretokens[index];
+            let range = start..end;
+            start = end;
+            if let Some((entry, entry_length)) = cache.get(bucket, key)
+                && entry_length <= INLINE
+            {
+                ids[length..length + INLINE].copy_from_slice(entry);
+                length += entry_length;
+                continue;
             }
+            append(out, &ids[..length])?;
+            length = 0;
+            self.encode_rare(text, range, key, bucket, cache, out)?;
         }
+        pending.start = start;
+        append(out, &ids[..length])
+    }
+
+    /// A pretoken that is not in the cache, has many ids or is too long to be there.
+    fn encode_rare(
+        &self,
+        text: &[u8],
+        range: Range<usize>,
+        key: u128,
+        bucket: usize,
+        cache: &mut Cache,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        if key == Pending::LONG {
+            return self.table.encode(&text[range], out);
+        }
+        if let Some((entry, length)) = cache.get(bucket, key) {
+            return append(out, cache.overflowing(entry, length));
+        }
+        let first = out.len();
+        self.table.encode(&text[range], out)?;
+        cache.insert(bucket, key, &out[first..]);
         Ok(())
     }
+}
+
+fn append(out: &mut Vec<u32>, ids: &[u32]) -> Result<()> {
+    reserve(out, ids.len())?;
+    out.extend_from_slice(ids);
+    Ok(())
 }
 
 /// The next few pretokens. While they are scanned, the memory that the first of them will be looked up in is on its
 /// way: the cache is larger than the processor's own, and waiting for each line in turn took half of all time.
 struct Pending {
-    entries: [(usize, usize, u128); Self::CAPACITY],
+    /// Where the first of them starts.
+    start: usize,
+    pretokens: [Pretoken; Self::CAPACITY],
     length: usize,
 }
 
-impl Pending {
-    const CAPACITY: usize = 32;
-    /// Stands for the key of a pretoken that is too long to have one.
-    const LONG: u128 = 0;
+#[derive(Clone, Copy, Default)]
+struct Pretoken {
+    key: u128,
+    bucket: usize,
+    end: usize,
+}
 
-    fn new() -> Self {
-        Self { entries: [(0, 0, 0); Self::CAPACITY], length: 0 }
+impl Pending {
+    const CAPACITY: usize = 64;
+    /// Stands for the key of a pretoken that is too long to have one; no key and no free entry is equal to it.
+    const LONG: u128 = u128::MAX;
+
+    fn new(start: usize) -> Self {
+        Self { start, pretokens: [Pretoken::default(); Self::CAPACITY], length: 0 }
     }
 
     /// Returns whether it is full now.
     #[inline]
-    fn push(&mut self, text: &[u8], range: std::ops::Range<usize>, cache: &Cache) -> bool {
+    fn push(&mut self, text: &[u8], range: Range<usize>, cache: &Cache) -> bool {
         let key = word_key::pack(text, &range).unwrap_or(Self::LONG);
-        cache.prefetch(key);
-        self.entries[self.length] = (range.start, range.end, key);
+        self.pretokens[self.length] = Pretoken { key, bucket: cache.bucket_of(key), end: range.end };
         self.length += 1;
         self.length == Self::CAPACITY
-    }
-
-    fn drain(&mut self) -> impl Iterator<Item = (usize, usize, u128)> {
-        self.entries[..std::mem::take(&mut self.length)].iter().copied()
     }
 }
 
