@@ -90,3 +90,9 @@ def test_rms_norm_keeps_double_precision():
 def test_no_layer_has_a_bias():
     for layer in (Linear(3, 2), Embedding(3, 2), RMSNorm(3)):
         assert list(layer.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize("strange", [-1, 10])
+def test_embedding_refuses_an_id_without_a_row(strange):
+    with pytest.raises(IndexError):
+        Embedding(10, 4)(torch.tensor([0, strange]))

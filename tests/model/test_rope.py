@@ -85,9 +85,10 @@ def test_odd_width_is_refused():
         RotaryPositionalEmbedding(10_000.0, 7, max_seq_len=4)
 
 
-def test_nonpositive_theta_is_refused():
-    with pytest.raises(ValueError, match="theta must be positive, got 0"):
-        RotaryPositionalEmbedding(0.0, 8, max_seq_len=4)
+@pytest.mark.parametrize("theta", [0.0, -1.0, math.nan])
+def test_nonpositive_theta_is_refused(theta):
+    with pytest.raises(ValueError, match=f"theta must be positive, got {theta}"):
+        RotaryPositionalEmbedding(theta, 8, max_seq_len=4)
 
 
 def test_too_long_a_sequence_is_refused():

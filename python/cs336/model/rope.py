@@ -21,7 +21,7 @@ class RotaryPositionalEmbedding(nn.Module):
         super().__init__()
         if d_k % 2:
             raise ValueError(f"rope rotates pairs of coordinates, so d_k must be even, got {d_k}")
-        if theta <= 0:
+        if not theta > 0:
             raise ValueError(f"rope theta must be positive, got {theta}")
         frequencies = theta ** -(torch.arange(0, d_k, 2, dtype=torch.float64) / d_k)
         angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float64), frequencies)
