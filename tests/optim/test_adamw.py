@@ -105,6 +105,18 @@ def test_state_dict_round_trip_continues_bit_for_bit():
     assert torch.equal(ours[0], copies[0])
 
 
+@pytest.mark.parametrize("foreach", [False, True])
+def test_a_deep_copy_continues_bit_for_bit(foreach):
+    ours = parameters((3, 2))
+    optimizer = AdamW(ours, 1e-2, foreach=foreach)
+    train(optimizer, ours, 2)
+    twin = copy.deepcopy(optimizer)
+    copies = twin.param_groups[0]["params"]
+    train(optimizer, ours, 2, first=2)
+    train(twin, copies, 2, first=2)
+    assert torch.equal(ours[0], copies[0])
+
+
 def test_step_returns_the_loss_of_a_closure_that_computes_gradients():
     (param,) = parameters((2,))
     optimizer = AdamW([param], 1e-2)

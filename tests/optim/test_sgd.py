@@ -47,6 +47,7 @@ def test_parameters_without_gradient_are_skipped():
     assert torch.equal(param.data, torch.ones(2))
 
 
-def test_negative_rate_is_refused():
-    with pytest.raises(ValueError, match=r"lr must be at least 0, got -1\.0"):
-        SGD([torch.nn.Parameter(torch.ones(1))], -1.0)
+@pytest.mark.parametrize("lr", [-1.0, math.nan])
+def test_impossible_rate_is_refused(lr):
+    with pytest.raises(ValueError, match=f"lr must be at least 0, got {lr}"):
+        SGD([torch.nn.Parameter(torch.ones(1))], lr)

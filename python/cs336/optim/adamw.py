@@ -48,8 +48,8 @@ class AdamW(Optimizer):
                 raise ValueError(f"{name} must be at least 0, got {value}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be in [0, 1), got {betas}")
-        self.foreach = foreach
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach}
+        super().__init__(params, options)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -62,10 +62,8 @@ class AdamW(Optimizer):
                 if not state:
                     state.update(t=0, m=torch.zeros_like(param), v=torch.zeros_like(param))
                 state["t"] += 1
-            if self.foreach:
-                self._update_together(params, group)
-            else:
-                self._update_one_by_one(params, group)
+            update = self._update_together if group["foreach"] else self._update_one_by_one
+            update(params, group)
         return loss
 
     def _update_one_by_one(self, params: list[Tensor], group: dict[str, Any]) -> None:
@@ -81,9 +79,8 @@ class AdamW(Optimizer):
 
     def _update_together(self, params: list[Tensor], group: dict[str, Any]) -> None:
         lr, (beta1, beta2), eps = group["lr"], group["betas"], group["eps"]
-        params_at: defaultdict[int, list[Tensor]] = defaultdict(
-            list
-        )  # a parameter that once had no gradient lags behind the others
+        # A parameter that once had no gradient lags behind the others.
+        params_at: defaultdict[int, list[Tensor]] = defaultdict(list)
         for param in params:
             params_at[self.state[param]["t"]].append(param)
         for t, batch in params_at.items():

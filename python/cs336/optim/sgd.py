@@ -24,7 +24,7 @@ class SGD(Optimizer):
         *,
         inverse_sqrt_decay: bool = False,
     ) -> None:
-        if lr < 0:
+        if not lr >= 0:
             raise ValueError(f"lr must be at least 0, got {lr}")
         super().__init__(params, {"lr": lr, "inverse_sqrt_decay": inverse_sqrt_decay})
 
