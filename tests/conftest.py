@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # and their own messages are what users see.
 install_import_hook(
     [
+        "cs336.data.batch",
         "cs336.model.attention",
         "cs336.model.feed_forward",
         "cs336.model.functional",

@@ -71,7 +71,8 @@ def test_generator_alone_decides_the_batch():
     [
         (np.arange(8), 1, 8, r"context_length \+ 1 = 9 ids for one example, got 8"),
         (np.arange(0), 1, 8, r"got 0"),
-        (np.zeros((4, 4), dtype=np.int64), 1, 2, r"one-dimensional, got shape \(4, 4\)"),
+        (np.zeros((4, 4), dtype=np.int64), 1, 2, r"must be one-dimensional .*, got int64 of shape \(4, 4\)"),
+        (np.arange(8.0), 1, 2, "of an integer type, got float64"),
         (np.arange(8), 0, 2, "at least 1, got 0 and 2"),
         (np.arange(8), 1, 0, "at least 1, got 1 and 0"),
     ],

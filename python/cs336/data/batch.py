@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from cs336.data.dataset import as_ids
 from cs336.data.device import resolve_device
 
 
@@ -29,12 +30,11 @@ def get_batch(
         generator: Source of the starts, on the CPU; PyTorch's global one by default.
 
     Raises:
-        ValueError: Too few ids for one window and its target, or no such device.
+        ValueError: `ids` is no row of integers, or has too few for one window and its target; a size is below one; or
+            there is no such device.
     """
-    array = np.asarray(ids)
+    array = as_ids(ids)
     device = resolve_device(device)
-    if array.ndim != 1:
-        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
     if batch_size < 1 or context_length < 1:
         raise ValueError(f"batch_size and context_length must be at least 1, got {batch_size} and {context_length}")
     num_starts = len(array) - context_length

@@ -39,14 +39,16 @@ class TokenDataset:
         """
         path = Path(path)
         try:
-            ids = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            ids = np.lib.format.open_memmap(path, mode="r")
+            if ids.offset + ids.nbytes != path.stat().st_size:
+                raise ValueError("bytes after the array's end")
+        except OSError:
+            raise
+        except Exception as error:  # a damaged header makes numpy raise TokenError, OverflowError, TypeError, ...
             raise ValueError(
                 f"{path} is not a whole .npy file of token ids; write it with `cs336 tokenizer encode`"
             ) from error
-        if not isinstance(ids, np.ndarray) or ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-            found = f"{ids.dtype} of shape {ids.shape}" if isinstance(ids, np.ndarray) else "an .npz archive"
-            raise ValueError(f"{path} must hold a one-dimensional array of integer ids, found {found}")
+        as_ids(ids, name=str(path))
         dataset = cls(ids, path)
         if vocab_size is not None:
             dataset.check_ids(vocab_size)
@@ -77,3 +79,15 @@ class TokenDataset:
         if copy:
             return np.array(self.ids, dtype)
         return np.asarray(self.ids, dtype)
+
+
+def as_ids(array: npt.ArrayLike, *, name: str = "ids") -> npt.NDArray[np.integer[Any]]:
+    """Return an array, a TokenDataset or a memory map as an array of ids; nothing is copied.
+
+    Raises:
+        ValueError: It is not one-dimensional or not of an integer type; the message calls it `name`.
+    """
+    ids = np.asarray(array)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"{name} must be one-dimensional and of an integer type, got {ids.dtype} of shape {ids.shape}")
+    return ids

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cs336.data import resolve_device
+from cs336.data import as_ids, resolve_device
 from cs336.train.loss import cross_entropy, perplexity
 
 
@@ -50,9 +50,9 @@ def evaluate(
         max_tokens: Predict only the first so many ids.
 
     Raises:
-        ValueError: Fewer than two ids, or a size below one.
+        ValueError: Fewer than two ids, or no row of integers; a size below one; or no such device.
     """
-    ids = np.asarray(dataset)
+    ids = as_ids(dataset)
     device = resolve_device(device)
     for name, value in (("batch_size", batch_size), ("context_length", context_length), ("max_tokens", max_tokens)):
         if value is not None and value < 1:
