@@ -2,6 +2,7 @@ import dataclasses
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -139,6 +140,21 @@ def test_equally_likely_ids_do_not_widen_the_choice():
     assert (next_id_probabilities(torch.zeros(6), temperature=1.0, top_p=0.5) > 0).sum() == 3
 
 
+def test_prompts_may_be_arrays_and_tensors():
+    model = build()
+    expected = generate(model, [[1, 2], [3]], max_new_tokens=4, temperature=0)
+    for convert in (lambda ids: np.array(ids, dtype=np.uint16), torch.tensor):
+        assert generate(model, convert([1, 2]), max_new_tokens=4, temperature=0) == expected[0]
+        assert generate(model, [convert([1, 2]), convert([3])], max_new_tokens=4, temperature=0) == expected
+        assert generate(model, convert([[1, 2]]), max_new_tokens=4, temperature=0) == expected[:1]
+
+
+@pytest.mark.parametrize("prompt", [[1.5], [[1], [2.0]], np.array([1.0])])
+def test_ids_that_are_no_integers_are_refused(prompt):
+    with pytest.raises(TypeError, match="integer"):
+        generate(build(), prompt, max_new_tokens=1)
+
+
 def test_no_new_tokens_is_an_empty_continuation():
     assert generate(build(), [1], max_new_tokens=0) == []
     assert generate(build(), [[1], [2]], max_new_tokens=0) == [[], []]
@@ -172,6 +188,7 @@ def test_empty_prompt_is_refused_with_the_remedy(prompt):
     [
         ([1, 30], {}, "holds id 30, but the model's vocab_size is 30; encode it with the tokenizer"),
         ([[1], [-1]], {}, "holds id -1"),
+        ([1], {"stop_id": 30}, "stop_id 30 never comes, because the model's vocab_size is 30"),
         ([1], {"max_new_tokens": -1}, "max_new_tokens must be at least 0, got -1"),
         ([1], {"temperature": math.nan}, "temperature must be finite, got nan"),
         ([1], {"top_k": 0}, "top_k must be at least 1, got 0"),

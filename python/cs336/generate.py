@@ -6,9 +6,11 @@ from cs336._extras import require_extra
 require_extra("train", modules=("torch", "jaxtyping"), needed_by=__name__)
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Protocol, cast, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -72,7 +74,7 @@ def generate(
 
     Args:
         model: Its training mode is restored.
-        prompt_ids: The ids of one prompt, or a list of prompts.
+        prompt_ids: The ids of one prompt, or a list of prompts; arrays and tensors of integers will do.
         max_new_tokens: The most ids to add to each prompt.
         temperature: Divides the logits; 0 or less takes the likeliest id (greedy).
         top_k: Draw from the k likeliest ids only.
@@ -86,15 +88,23 @@ def generate(
         The new ids, without the prompt; a list of them for a list of prompts.
 
     Raises:
+        TypeError: An id is not an integer.
         ValueError: A prompt is empty or holds an id the model does not know, an argument is out of range, or the model
             yields logits that are not finite.
     """
     if seed is not None and generator is not None:
         raise ValueError("give a seed or a generator, not both")
-    is_batch = len(prompt_ids) > 0 and isinstance(prompt_ids[0], Sequence)
-    prompts = [list(prompt) for prompt in cast(Sequence[Sequence[int]], prompt_ids if is_batch else [prompt_ids])]
+    vocab_size = model.config.vocab_size
+    is_batch = len(prompt_ids) > 0 and np.ndim(prompt_ids[0]) > 0
+    rows = cast(Sequence[Sequence[int]], prompt_ids if is_batch else [prompt_ids])
+    prompts = [[operator.index(id_) for id_ in row] for row in rows]
     for prompt in prompts:
-        _check_prompt(prompt, model.config.vocab_size)
+        _check_prompt(prompt, vocab_size)
+    if stop_id is not None and not 0 <= stop_id < vocab_size:
+        raise ValueError(
+            f"stop_id {stop_id} never comes, because the model's vocab_size is {vocab_size}; "
+            "take it from the tokenizer the model was trained with"
+        )
     _check_sampling(max_new_tokens, temperature, top_k, top_p)
     source = generator if seed is None else torch.Generator().manual_seed(seed)
     streams = _random_streams(len(prompts), source) if temperature > 0 else None
