@@ -193,13 +193,21 @@ def test_another_shape_is_refused_and_changes_nothing(tmp_path, changes, message
     assert next(iter(optimizer.state.values()))["t"] == 1
 
 
-def test_another_optimizer_is_refused_and_changes_nothing(tmp_path):
+def test_other_groups_are_refused_and_change_nothing(tmp_path):
     save_checkpoint(*trained(), 3, tmp_path / "c")
-    model, optimizer = trained("sgd", num_steps=1)
+    model, _ = trained(num_steps=1)
+    optimizer = AdamW(model.parameters())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"groups have \[2, 10\] parameters in the checkpoint and \[12\] here"):
         load_checkpoint(tmp_path / "c", model, optimizer)
     assert_same_state(model.state_dict(), before)
+
+
+def test_optimizer_of_another_class_is_refused(tmp_path):
+    save_checkpoint(*trained("sgd"), 3, tmp_path / "c")
+    model, optimizer = build("torch")  # as many groups and parameters, of the same shapes
+    with pytest.raises(ValueError, match=r"the state of cs336\.optim\.sgd\.SGD, not of torch\.optim\.adamw\.AdamW"):
+        load_checkpoint(tmp_path / "c", model, optimizer)
 
 
 def test_optimizer_with_parameters_in_another_order_is_refused(tmp_path):
@@ -236,6 +244,13 @@ def test_pickles_are_never_loaded(tmp_path):
     torch.save({"model": model.state_dict()}, tmp_path / "c.pt")
     with pytest.raises(ValueError, match="is damaged or no checkpoint of cs336"):
         load_checkpoint(tmp_path / "c.pt", model, optimizer)
+
+
+@pytest.mark.parametrize("facts", ["{", "[]", "5"])
+def test_metadata_that_is_no_object_is_refused(tmp_path, facts):
+    safetensors.torch.save_file({}, tmp_path / "c", metadata={"cs336": facts})
+    with pytest.raises(ValueError, match="is damaged or no checkpoint of cs336"):
+        load_checkpoint(tmp_path / "c", *build())
 
 
 def test_absurd_header_size_is_refused(tmp_path):
@@ -279,8 +294,8 @@ def test_latest_goes_by_the_step_not_by_the_name(tmp_path):
 def test_latest_ignores_what_is_written_aside_and_falls_back_to_what_is_being_replaced(tmp_path):
     write(tmp_path / "best", *trained())
     shutil.copytree(tmp_path / "best", tmp_path / "best.tmp")
-    (tmp_path / "best").rename(tmp_path / "best.old")  # as a crash between two renames leaves it
-    assert latest_checkpoint(tmp_path) == tmp_path / "best.old"
+    (tmp_path / "best").rename(tmp_path / "best.replaced")  # as a crash between two renames leaves it
+    assert latest_checkpoint(tmp_path) == tmp_path / "best.replaced"
 
 
 def test_latest_of_nothing_is_none(tmp_path):

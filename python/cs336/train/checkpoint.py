@@ -121,7 +121,7 @@ def write_checkpoint(
     """Write a checkpoint directory that is there whole or not at all.
 
     Args:
-        path: The directory; replaced if it exists, its parents are made.
+        path: The directory; an earlier checkpoint there is replaced, its parents are made.
         model: Its state dict is written.
         optimizer: All its state is written.
         step: Number of optimizer steps done.
@@ -131,7 +131,7 @@ def write_checkpoint(
         eos_id: The id that ends a document.
 
     Raises:
-        OSError: The disk is full or the place cannot be written; nothing changed under `path`.
+        OSError: The disk is full, the place cannot be written or holds other files; nothing changed under `path`.
         TypeError: `config`, `state` or the optimizer holds something that JSON cannot.
     """
     optimizer_tensors, optimizer_facts = dump_optimizer(optimizer)
@@ -245,11 +245,14 @@ def _from_safetensors(content: bytes, source: str) -> tuple[dict[str, Tensor], d
         tensors = safetensors.torch.load(content)
         header_size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
+        facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"its metadata must be a JSON object, got a {type(facts).__name__}")
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"{source} is damaged or no checkpoint of cs336 ({error}); use an earlier checkpoint"
         ) from error
-    return tensors, json.loads(metadata.get(_METADATA_KEY, "{}"))
+    return tensors, facts
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -12,8 +12,8 @@ OptimizerState = tuple[dict[str, Tensor], dict[str, Any]]
 def dump_optimizer(optimizer: Optimizer) -> OptimizerState:
     """Split an optimizer's state into tensors, named `<parameter index>.<name>`, and facts for JSON.
 
-    Parameters are counted through all groups. The facts are the groups, the state that is no tensor, and the
-    parameters' shapes.
+    Parameters are counted through all groups. The facts are the optimizer's class, the groups, the state that is no
+    tensor, and the parameters' shapes.
     """
     state_dict = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -22,7 +22,8 @@ def dump_optimizer(optimizer: Optimizer) -> OptimizerState:
         tensors |= {f"{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
         scalars[str(index)] = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
     shapes = [list(param.shape) for group in optimizer.param_groups for param in group["params"]]
-    return tensors, {"param_groups": state_dict["param_groups"], "scalars": scalars, "shapes": shapes}
+    groups = state_dict["param_groups"]
+    return tensors, {"class": _class_name(optimizer), "param_groups": groups, "scalars": scalars, "shapes": shapes}
 
 
 def restore(
@@ -63,6 +64,11 @@ def _check_model(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
 
 
 def _check_optimizer(optimizer: Optimizer, facts: dict[str, Any], source: str) -> None:
+    if facts.get("class") != _class_name(optimizer):
+        raise ValueError(
+            f"{source} holds the state of {facts.get('class')}, not of {_class_name(optimizer)}; "
+            "build the optimizer as it was when saved"
+        )
     expected = [len(group["params"]) for group in optimizer.param_groups]
     found = [len(group["params"]) for group in facts["param_groups"]]
     if found != expected:
@@ -98,3 +104,7 @@ def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dic
         param = params[int(index)]
         on_cpu = key == "step" and param in counted_on_cpu
         optimizer.state[param][key] = tensor.to("cpu" if on_cpu else param.device, copy=True)
+
+
+def _class_name(optimizer: Optimizer) -> str:
+    return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
