@@ -1,9 +1,16 @@
 """Files and directories that appear under their name whole or not at all, and survive a power loss once they do."""
 
+import contextlib
+import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -14,38 +21,77 @@ def write_file(path: Path, content: bytes) -> None:
     """
     aside = path.with_name(path.name + ".tmp")
     try:
-        _write_synced(aside, content)
-        aside.replace(path)
+        with _sole_writer(path.parent):
+            try:
+                _write_synced(aside, content)
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)
+            _sync_directory(path.parent)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise _named(error, path, size_bytes=len(content)) from error
-    _sync_directory(path.parent)
 
 
 def write_directory(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write a directory of files beside the final name, sync, rename; parents are made.
 
-    An existing directory is first renamed to `<name>.old` and removed last: at every moment one of the two is whole.
+    An existing directory of such files is first renamed to `<name>.replaced` and removed last: at every moment one of
+    the two is whole.
 
     Raises:
-        OSError: The disk is full or the place cannot be written; nothing changed under the final name.
+        OSError: The disk is full, or the place cannot be written or holds other files; nothing changed under the
+            final name.
     """
-    aside, old = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".old")
     try:
-        shutil.rmtree(aside, ignore_errors=True)  # what a crash left
-        aside.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _sole_writer(path.parent):
+            _replace_directory(path, contents)
+    except OSError as error:
+        raise _named(error, path, size_bytes=sum(map(len, contents.values()))) from error
+
+
+def _replace_directory(path: Path, contents: Mapping[str, bytes]) -> None:
+    aside, replaced = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".replaced")
+    if path.exists():
+        _check_holds_only(path, contents)
+    shutil.rmtree(aside, ignore_errors=True)  # what a crash left
+    try:
+        aside.mkdir()
         for name, content in contents.items():
             _write_synced(aside / name, content)
         _sync_directory(aside)
         if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
+            shutil.rmtree(replaced, ignore_errors=True)
+            path.rename(replaced)
         aside.rename(path)
-    except OSError as error:
+    finally:
+        if replaced.exists() and not path.exists():  # it failed between the renames, now or in an earlier process
+            replaced.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
-        raise _named(error, path, size_bytes=sum(map(len, contents.values()))) from error
     _sync_directory(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _check_holds_only(path: Path, names: Iterable[str]) -> None:
+    """Guard what is not ours: replacing a directory deletes everything in it."""
+    others = sorted({entry.name for entry in path.iterdir() if not entry.name.startswith(".")}.difference(names))
+    if others:
+        raise FileExistsError(errno.EEXIST, f"it holds {others[0]}, which would be lost; choose another directory")
+
+
+@contextlib.contextmanager
+def _sole_writer(directory: Path) -> Iterator[None]:
+    """Let writers into a directory one at a time; the operating system gives way when one crashes."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems cannot lock a directory
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
