@@ -29,7 +29,7 @@ impl StreamEncoder {
     /// Appends to `out` the ids that `piece` makes certain.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`]; what was pushed before stays held.
+    /// As [`Tokenizer::encode`]; then `out` is as it was and everything pushed stays held.
     pub fn push(&mut self, tokenizer: &Tokenizer, piece: &str, out: &mut Vec<u32>) -> Result<()> {
         self.held.try_reserve(piece.len()).map_err(|_| crate::Error::OutOfMemory(self.held.len() + piece.len()))?;
         self.held.push_str(piece);
@@ -38,7 +38,12 @@ impl StreamEncoder {
         let certain = self.searched.saturating_sub(longest + 4);
         let cut = tokenizer.cutter().last_after(self.held.as_bytes(), certain);
         if let Some(cut) = cut {
-            tokenizer.encode_into(&self.held[..cut], CacheGuard::new(tokenizer).cache(), out)?;
+            let length = out.len();
+            let encoded = tokenizer.encode_into(&self.held[..cut], CacheGuard::new(tokenizer).cache(), out);
+            if let Err(error) = encoded {
+                out.truncate(length);
+                return Err(error);
+            }
             self.held.drain(..cut);
         }
         self.searched = self.held.len();
