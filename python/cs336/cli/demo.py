@@ -54,7 +54,7 @@ class Demo:
     num_layers: int = 4
     num_heads: int = 4
     batch_size: int = 16
-    lr: float = 6e-3
+    lr: float = 3e-3
     seed: int = 0
     device: str = "auto"
     json: bool = False

@@ -60,7 +60,7 @@ class DemoConfig:
         num_samples: How often samples are taken while it learns.
         sample_tokens: Tokens in a sample.
         prompts: What the samples continue; the first one is followed while the model learns.
-        compile: Compile the training step; None does so where a C++ compiler is found and the time suffices.
+        compile: Compile the training step; None does so where it pays: with a C++ compiler and a minute or more.
         seed: Determines weights, batches and samples.
         device: auto, cpu or cuda.
     """
@@ -75,7 +75,7 @@ class DemoConfig:
     num_layers: int = 4
     num_heads: int = 4
     batch_size: int = 16
-    lr: float = 6e-3
+    lr: float = 3e-3
     valid_share: float = 0.02
     num_samples: int = 4
     sample_tokens: int = 120
@@ -193,7 +193,8 @@ def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
         with observer.on_train(train_config) as on_record:
             result = train(train_config, on_record=on_record, time_limit_s=time_limit_s)
     with clock.stage("samples"):
-        samples = _final_samples(config, result, tokenizer) if result.status in ("finished", "out of time") else []
+        is_whole = result.status in ("finished", "out of time")
+        samples = _final_samples(config, result, tokenizer) if is_whole else []
         paths = _write_pictures(run_dir, samples)
     return DemoResult(
         num_documents=corpus.num_documents,
@@ -280,7 +281,7 @@ def _train_tokenizer(config: DemoConfig, run_dir: Path, observer: Observer) -> T
 def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, num_valid_tokens: int) -> TrainConfig:
     """Choose the number of steps that fits into the time left, so that the rate has come down when it is over."""
     budget_s = config.minutes * 60
-    compiled = config.compile if config.compile is not None else _can_compile() and budget_s >= 60
+    compiled = config.compile if config.compile is not None else _pays_to_compile(budget_s) and config.steps is None
     plan = _train_config(config, tokenizer, num_steps=config.steps or 1, compiled=compiled)
     if config.steps is not None:
         return plan
@@ -335,8 +336,9 @@ def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, c
     )
 
 
-def _can_compile() -> bool:
-    return any(shutil.which(name) is not None for name in ("g++", "clang++"))
+def _pays_to_compile(budget_s: float) -> bool:
+    """Compiling takes some 20 s of two cores and halves the time of a step; it needs a C++ compiler."""
+    return budget_s >= 60 and any(shutil.which(name) is not None for name in ("g++", "clang++"))
 
 
 def _final_samples(config: DemoConfig, result: TrainResult, tokenizer: Tokenizer) -> list[tuple[str, str]]:
@@ -363,20 +365,19 @@ def _final_samples(config: DemoConfig, result: TrainResult, tokenizer: Tokenizer
 
 
 def _write_pictures(run_dir: Path, samples: Iterable[tuple[str, str]]) -> dict[str, str]:
+    records = read_metrics(run_dir) if (run_dir / "metrics.jsonl").exists() else []
     pieces = [
         f"=== step {record['step']}, while it learned ===\n{record['prompt']}{record['text']}\n"
-        for record in read_metrics(run_dir)
+        for record in records
         if record["kind"] == "sample"
     ]
     pieces += [f"=== the final model ===\n{prompt}{text}\n" for prompt, text in samples]
     write_file(run_dir / "samples.txt", "\n".join(pieces).encode())
-    plot_curves(run_dir, run_dir / "curve.png", title="Learning curve")
-    return {
-        "run": str(run_dir),
-        "curve": str(run_dir / "curve.png"),
-        "samples": str(run_dir / "samples.txt"),
-        "tokenizer": str(run_dir / "tokenizer.json"),
-    }
+    paths = {"run": run_dir, "samples": run_dir / "samples.txt", "tokenizer": run_dir / "tokenizer.json"}
+    if any(record["kind"] in ("train", "valid") for record in records):  # not if it was stopped in its first steps
+        paths["curve"] = run_dir / "curve.png"
+        plot_curves(run_dir, paths["curve"], title="Learning curve")
+    return {name: str(path) for name, path in paths.items()}
 
 
 def _clear(run_dir: Path) -> None:

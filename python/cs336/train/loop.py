@@ -26,7 +26,7 @@ from cs336.data import TokenDataset
 from cs336.generate import generate_text
 from cs336.tokenizer import Tokenizer
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
-from cs336.train.device import cpu_threads, physical_cores
+from cs336.train.device import cpu_threads, default_num_threads
 from cs336.train.evaluate import Evaluation, evaluate
 from cs336.train.learner import Learner, open_dataset
 from cs336.train.loss import bits_per_byte
@@ -92,7 +92,7 @@ def train(
         ValueError: The data does not fit the model, or the run directory holds another run; nothing was trained.
         OSError: A file cannot be read or written.
     """
-    with cpu_threads(config.num_threads or physical_cores()):
+    with cpu_threads(config.num_threads or default_num_threads()):
         run = _Run(config, on_record=on_record, time_limit_s=time_limit_s)
         with RunLog(config, resume=resume) as log, StopSignals() as signals:
             run.start(log)
