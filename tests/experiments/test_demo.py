@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,24 +95,25 @@ def test_a_directory_with_other_files_is_refused_untouched(config: DemoConfig) -
 
 
 def test_the_time_decides_about_the_steps(config: DemoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
+    planned: list[TrainConfig] = []
 
-    steps = []
+    def stop_before_training(plan: TrainConfig, **_: object) -> None:
+        planned.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "train", stop_before_training)
     for tokens_per_s in (10_000.0, 20_000.0):
         monkeypatch.setattr(demo, "measure_tokens_per_s", lambda *_, speed=tokens_per_s: speed)
-        monkeypatch.setattr(demo, "train", lambda config, **_: steps.append(config) or pytest.skip.Exception)
-        with pytest.raises(AttributeError):
+        with pytest.raises(KeyboardInterrupt):
             run_demo(dataclasses.replace(config, steps=None, minutes=1.0), Recorder())
-    slow, fast = (config.num_steps for config in steps)
+    slow, fast = (config.num_steps for config in planned)
     # 64 tokens a step, nearly a minute: what is taken off for validation and samples is less on the faster machine
     assert 0.7 * 60 * 10_000 / 64 < slow < 60 * 10_000 / 64
     assert 2 * slow <= fast < 2.2 * slow
-    assert steps[0].schedule.cosine_steps is None  # so the rate comes down by the last step
+    assert planned[0].schedule.cosine_steps is None  # so the rate comes down by the last step
 
 
 def test_a_compiler_that_fails_is_done_without(config: DemoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
-
     def measure(plan: TrainConfig) -> float:
         if plan.compile:
             raise RuntimeError("no compiler")
@@ -151,7 +153,7 @@ def test_every_document_is_on_one_side_whatever_the_order(tmp_path: Path) -> Non
 def test_binary_and_empty_files_are_skipped_and_counted(tmp_path: Path) -> None:
     corpus, train, valid = corpus_of(tmp_path, b"one\n", b"\xff\xfe", b"", b" \n", b"two\n")
     assert (corpus.num_documents, corpus.num_skipped) == (2, 3)
-    assert sorted((train + valid).split(demo.END_OF_TEXT)) == ["", "one\n", "two\n"] or len(train) * len(valid)
+    assert sorted((train + valid).split(demo.END_OF_TEXT)) == ["", "one\n", "two\n"]
 
 
 def test_a_file_may_hold_several_documents(tmp_path: Path) -> None:

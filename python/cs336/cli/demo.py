@@ -114,7 +114,7 @@ def _print_summary(result: "DemoResult") -> None:
     paths.add_column(overflow="fold")
     for name, path in result.paths.items():
         paths.add_row(name, path)
-    paths.add_row("more", f"cs336 generate --checkpoint {result.paths['run']} --prompt 'def '")
+    paths.add_row("more", f"cs336 generate --checkpoint {result.paths['run']} --prompt def")
     console = Console(highlight=False)
     for prompt, text in result.samples[:2]:
         body = Text(prompt, style="bold").append(_first_lines(text), style="not bold")

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 
 from cs336.accounting import count_parameters
 from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig
-from cs336.generate import generate_text
+from cs336.generate import generate
 from cs336.model import ModelConfig, TransformerLM
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.train.checkpoint import read_checkpoint
 from cs336.train.curves import plot_curves
+from cs336.train.device import cpu_threads
 from cs336.train.durable import write_file
 from cs336.train.learner import measure_tokens_per_s
 from cs336.train.loop import TrainResult, train
@@ -79,7 +80,7 @@ class DemoConfig:
     valid_share: float = 0.02
     num_samples: int = 4
     sample_tokens: int = 120
-    prompts: tuple[str, ...] = ("def ", "class ", "import ", "    for ", "if __name__ ==")
+    prompts: tuple[str, ...] = ("def", "class", "import", "    for", "if __name__ ==")
     compile: bool | None = None
     seed: int = 0
     device: str = "auto"
@@ -189,7 +190,7 @@ def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
     with clock.stage("training"):
         num_parameters = count_parameters(train_config.model).total
         observer.on_stage(f"training {num_parameters:,} weights for {train_config.num_steps:,} steps")
-        time_limit_s = math.inf if config.steps else max(1.0, config.minutes * 60 - clock.elapsed_s() - 5)
+        time_limit_s = math.inf if config.steps else max(1.0, 0.93 * config.minutes * 60 - clock.elapsed_s())
         with observer.on_train(train_config) as on_record:
             result = train(train_config, on_record=on_record, time_limit_s=time_limit_s)
     with clock.stage("samples"):
@@ -292,9 +293,9 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
             raise
         plan = dataclasses.replace(plan, compile=False)
         tokens_per_s = measure_tokens_per_s(plan)
-    # a forward pass costs a third of a step; a sample about as much as a hundred steps' worth of its tokens, without
-    # a cache of keys and values; the second compilation comes from the compiler's own cache
-    valid_s = (config.num_samples + 1) * num_valid_tokens / (2 * tokens_per_s)
+    # a forward pass costs a third of a step, compiled or not half of one; a sample computes its context anew for each
+    # token; the second compilation comes from the compiler's own cache
+    valid_s = 2 * config.num_samples * num_valid_tokens / (2 * tokens_per_s)
     samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
     rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
     num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
@@ -303,7 +304,7 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
 
 def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, compiled: bool) -> TrainConfig:
     run_dir = Path(config.run_dir)
-    every = max(1, math.ceil(num_steps / config.num_samples))
+    sample_every = max(1, math.ceil(num_steps / config.num_samples))
     return TrainConfig(
         data=DataConfig(
             train=str(run_dir / "train.npy"),
@@ -323,11 +324,11 @@ def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, c
         run_dir=config.run_dir,
         batch_size=config.batch_size,
         steps=num_steps,
-        eval_every=every,
+        eval_every=max(1, math.ceil(num_steps / (2 * config.num_samples))),
         checkpoint_every=num_steps,
         keep_checkpoints=1,
         log_every=max(1, num_steps // 100),
-        sample_every=every,
+        sample_every=sample_every,
         sample_prompts=config.prompts[:1],
         sample_tokens=config.sample_tokens,
         seed=config.seed,
@@ -346,22 +347,17 @@ def _final_samples(config: DemoConfig, result: TrainResult, tokenizer: Tokenizer
     checkpoint = read_checkpoint(result.checkpoint, with_optimizer=False)
     model = TransformerLM(ModelConfig(**checkpoint.config["model"]))
     checkpoint.restore(model)
-    return [
-        (
-            prompt,
-            generate_text(
-                model,
-                tokenizer,
-                prompt,
-                max_new_tokens=config.sample_tokens,
-                temperature=0.7,
-                top_p=0.95,
-                stop_id=tokenizer.eos_id,
-                seed=config.seed,
-            ),
+    with cpu_threads(1):
+        new_ids = generate(
+            model,
+            [tokenizer.encode(prompt) for prompt in config.prompts],
+            max_new_tokens=config.sample_tokens,
+            temperature=0.7,
+            top_p=0.95,
+            stop_id=tokenizer.eos_id,
+            seed=config.seed,
         )
-        for prompt in config.prompts
-    ]
+    return [(prompt, tokenizer.decode(ids)) for prompt, ids in zip(config.prompts, new_ids, strict=True)]
 
 
 def _write_pictures(run_dir: Path, samples: Iterable[tuple[str, str]]) -> dict[str, str]:

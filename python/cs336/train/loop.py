@@ -281,7 +281,8 @@ class _Run:
 
     def _sample(self, prompt: str) -> str:
         assert self.tokenizer is not None, "_load_tokenizer holds that a run with samples has one"
-        with self.learner.autocast():
+        # products of a single row are too small to share: a second thread would only be waited for
+        with self.learner.autocast(), cpu_threads(1):
             return generate_text(
                 self.learner.model,
                 self.tokenizer,
