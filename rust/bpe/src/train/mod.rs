@@ -1,12 +1,15 @@
 //! counts -> merges -> vocabulary.
 
 mod pairs;
-mod word;
+mod queue;
+mod tokens;
+mod words;
 
 use std::path::Path;
 
-use self::pairs::{Pairs, Tokens};
-use self::word::Words;
+use self::pairs::{Limits, Pairs};
+use self::tokens::Tokens;
+use self::words::Words;
 use crate::control::Control;
 use crate::count::{CountTable, count_file, count_texts};
 use crate::error::{Error, Result};
@@ -117,23 +120,27 @@ impl Trainer {
             )));
         }
 
-        let mut words = Words::new(&table);
-        drop(table);
-        let mut tokens = Tokens::bytes_only();
-        let mut pairs = Pairs::new(&words, &tokens);
         let special_tokens: Vec<&String> = new_special_tokens(&options.special_tokens).collect();
         let num_merges = options.vocab_size - 256 - special_tokens.len();
         control.begin("merge", num_merges as u64);
 
+        let mut words = Words::new(256);
+        let mut failed = Ok(());
+        table.for_each(|pretoken, count| {
+            if failed.is_ok() { failed = words.push(pretoken.iter().map(|&byte| u32::from(byte)), count); }
+        });
+        failed?;
+        drop(table);
+        let mut pairs = Pairs::new(words, Tokens::bytes_only(), Limits { min_count: 1, max_length: usize::MAX });
         let mut merges = Vec::new();
         while merges.len() < num_merges {
-            control.check()?;
-            let Some((pair, _, occurrences)) = pairs.take_best(&tokens) else { break };
-            let new_token = tokens.push_merged(pair);
-            pairs.merge(&mut words, pair, new_token, &occurrences, &tokens);
-            merges.push((tokens.get(pair.0).to_vec(), tokens.get(pair.1).to_vec()));
+            let Some(best) = pairs.take_best(control)? else { break };
+            pairs.merge(&best, control)?;
+            let (left, right) = best.pair;
+            merges.push((pairs.tokens.get(left).to_vec(), pairs.tokens.get(right).to_vec()));
             control.advance(1);
         }
+        let tokens = &pairs.tokens;
 
         let learned = (0..tokens.len() as u32).map(|id| tokens.get(id).to_vec());
         let specials = special_tokens.into_iter().map(|token| token.as_bytes().to_vec());
