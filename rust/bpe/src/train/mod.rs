@@ -13,6 +13,7 @@ use self::words::Words;
 use crate::control::Control;
 use crate::count::{CountTable, count_file, count_texts};
 use crate::error::{Error, Result};
+use crate::split::cut::Cutter;
 use crate::split::{Pattern, SpecialTokens};
 use crate::vocab::MAX_VOCAB_SIZE;
 
@@ -36,6 +37,8 @@ pub struct Trained {
     pub vocab: Vec<(u32, Vec<u8>)>,
     /// The merges in the order of creation.
     pub merges: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many different pretokens there were.
+    pub num_pretokens: usize,
 }
 
 /// Counts pretokens, from as many sources as there are, and then learns merges from them.
@@ -46,7 +49,8 @@ pub struct Trained {
 pub struct Trainer {
     options: TrainOptions,
     specials: SpecialTokens,
-    table: CountTable,
+    /// One for each thread that has counted.
+    tables: Vec<CountTable>,
 }
 
 impl Trainer {
@@ -71,7 +75,7 @@ impl Trainer {
         if options.num_threads == 0 {
             return Err(Error::invalid("num_threads must be at least 1, got 0"));
         }
-        Ok(Self { options, specials, table: CountTable::new() })
+        Ok(Self { options, specials, tables: Vec::new() })
     }
 
     /// Counts a UTF-8 text file.
@@ -80,8 +84,9 @@ impl Trainer {
     /// [`Error::Io`], [`Error::Malformed`] for invalid UTF-8, [`Error::Interrupted`], and [`Error::InvalidArgument`]
     /// for a regular expression that backtracks too much.
     pub fn count_file(&mut self, path: &Path, control: &Control) -> Result<()> {
-        let Self { options, specials, table } = self;
-        count_file(table, path, &options.pattern, specials, options.num_threads, control)
+        let Self { options, specials, tables } = self;
+        let cutter = Cutter { pattern: &options.pattern, specials };
+        count_file(tables, path, 1, cutter, options.num_threads, control)
     }
 
     /// Counts texts, each a document of its own.
@@ -89,20 +94,17 @@ impl Trainer {
     /// # Errors
     /// As [`count_file`](Self::count_file) but for those of files.
     pub fn count_texts<S: AsRef<str> + Sync>(&mut self, texts: &[S], control: &Control) -> Result<()> {
-        let Self { options, specials, table } = self;
-        count_texts(table, texts, &options.pattern, specials, options.num_threads, control)
+        let Self { options, specials, tables } = self;
+        let cutter = Cutter { pattern: &options.pattern, specials };
+        count_texts(tables, texts, 1, cutter, options.num_threads, control)
     }
 
     /// Counts one pretoken `weight` times, as it is: neither special tokens nor the pattern are applied.
     pub fn add_pretoken(&mut self, pretoken: &[u8], weight: u64) {
         if !pretoken.is_empty() && weight > 0 {
-            self.table.add(pretoken, 0..pretoken.len(), weight);
+            if self.tables.is_empty() { self.tables.push(CountTable::new()); }
+            self.tables[0].add(pretoken, 0..pretoken.len(), weight);
         }
-    }
-
-    /// The number of distinct pretokens counted so far.
-    pub fn num_pretokens(&self) -> usize {
-        self.table.len()
     }
 
     /// Learns the merges. Ends early, with a smaller vocabulary, when no pair is left to merge.
@@ -110,9 +112,13 @@ impl Trainer {
     /// # Errors
     /// [`Error::Interrupted`], and [`Error::InvalidArgument`] if the counts together exceed 64 bits.
     pub fn finish(self, control: &Control) -> Result<Trained> {
-        let Self { options, table, .. } = self;
+        let Self { options, tables, .. } = self;
+        let tables = CountTable::merge_all(tables, options.num_threads);
+        let num_pretokens = tables.iter().map(CountTable::len).sum();
         let mut num_adjacencies = 0_u128;
-        table.for_each(|pretoken, count| num_adjacencies += pretoken.len() as u128 * u128::from(count));
+        for table in &tables {
+            table.for_each(|pretoken, count| { num_adjacencies += pretoken.len() as u128 * u128::from(count); Ok::<(), Error>(()) })?;
+        }
         if num_adjacencies > u128::from(u64::MAX) {
             return Err(Error::invalid(format!(
                 "the counts sum up to {num_adjacencies} bytes, expected at most {}; divide all weights by a constant",
@@ -125,12 +131,10 @@ impl Trainer {
         control.begin("merge", num_merges as u64);
 
         let mut words = Words::new(256);
-        let mut failed = Ok(());
-        table.for_each(|pretoken, count| {
-            if failed.is_ok() { failed = words.push(pretoken.iter().map(|&byte| u32::from(byte)), count); }
-        });
-        failed?;
-        drop(table);
+        for table in tables {
+            control.check()?;
+            table.for_each(|pretoken, count| words.push(pretoken.iter().map(|&byte| u32::from(byte)), count))?;
+        }
         let mut pairs = Pairs::new(words, Tokens::bytes_only(), Limits { min_count: 1, max_length: usize::MAX });
         let mut merges = Vec::new();
         while merges.len() < num_merges {
@@ -144,7 +148,7 @@ impl Trainer {
 
         let learned = (0..tokens.len() as u32).map(|id| tokens.get(id).to_vec());
         let specials = special_tokens.into_iter().map(|token| token.as_bytes().to_vec());
-        Ok(Trained { vocab: (0..).zip(learned.chain(specials)).collect(), merges })
+        Ok(Trained { vocab: (0..).zip(learned.chain(specials)).collect(), merges, num_pretokens })
     }
 }
 
