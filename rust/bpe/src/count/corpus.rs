@@ -1,61 +1,60 @@
-//! Counting the pretokens of files and texts on all cores.
+//! Going through files and texts on all cores.
 
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::CountTable;
-use super::table::Counter;
 use crate::control::Control;
 use crate::error::Result;
 use crate::files::text::{TextFile, validated};
 use crate::parallel;
 use crate::split::cut::{Cutter, chunks};
-use crate::split::{Pattern, Segment, SpecialTokens};
 
-/// The bytes one worker counts between two looks at the control: some milliseconds.
+/// The bytes one worker goes through between two looks at the control: some milliseconds.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Adds the pretokens of a UTF-8 text file, each `weight` times, to `tables`, of which each thread has its own.
+/// Calls `work` with a table and each chunk of a UTF-8 text file.
+///
+/// Each thread works on a table of its own. They are those of earlier calls and as many `new_table`s as there are
+/// threads more: to merge them once in the end is less work than after every file.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io), [`Error::Malformed`](crate::Error::Malformed) for invalid UTF-8,
-/// [`Error::Interrupted`](crate::Error::Interrupted), and those of a regular expression.
-pub(crate) fn count_file(
-    tables: &mut Vec<CountTable>,
+/// [`Error::Malformed`](crate::Error::Malformed) for invalid UTF-8, [`Error::Interrupted`](crate::Error::Interrupted),
+/// and those of `work`.
+#[allow(clippy::too_many_arguments, reason = "where from, how, and what to do")]
+pub(crate) fn for_each_chunk<T: Send>(
+    tables: &mut Vec<T>,
+    new_table: impl Fn() -> T + Sync,
+    file: &TextFile,
     path: &Path,
-    weight: u64,
     cutter: Cutter<'_>,
     num_threads: usize,
     control: &Control,
+    work: impl Fn(&mut T, &str) -> Result<()> + Sync,
 ) -> Result<()> {
-    let file = TextFile::open(path)?;
     let bytes = file.bytes();
     control.begin("count", bytes.len() as u64);
     let ranges = chunks(cutter, bytes, CHUNK_BYTES);
-    count_all(tables, ranges.len(), num_threads, |table, index| {
+    for_each_index(tables, new_table, ranges.len(), num_threads, |table, index| {
         control.check()?;
         let range = ranges[index].clone();
         file.populate(range.clone());
-        let text = validated(path, bytes, range.clone())?;
-        count_text(table, text, weight, cutter.pattern, cutter.specials)?;
+        work(table, validated(path, bytes, range.clone())?)?;
+        control.advance(range.len() as u64);
         file.release(range);
-        control.advance(text.len() as u64);
         Ok(())
     })
 }
 
-/// Adds the pretokens of every text, each `weight` times, to `tables`; each text stands for itself, nothing reaches
-/// from one into the next.
-///
-/// # Errors
-/// [`Error::Interrupted`](crate::Error::Interrupted) and those of a regular expression.
-pub(crate) fn count_texts<S: AsRef<str> + Sync>(
-    tables: &mut Vec<CountTable>,
+/// Calls `work` with a table and each piece of each text. Each text stands for itself: nothing reaches from one into
+/// the next. As for the tables and errors see [`for_each_chunk`].
+pub(crate) fn for_each_piece<T: Send, S: AsRef<str> + Sync>(
+    tables: &mut Vec<T>,
+    new_table: impl Fn() -> T + Sync,
     texts: &[S],
-    weight: u64,
     cutter: Cutter<'_>,
     num_threads: usize,
     control: &Control,
+    work: impl Fn(&mut T, &str) -> Result<()> + Sync,
 ) -> Result<()> {
     let pieces: Vec<&str> = texts
         .iter()
@@ -65,42 +64,23 @@ pub(crate) fn count_texts<S: AsRef<str> + Sync>(
             ranges.into_iter().map(move |range| &text[range])
         })
         .collect();
-    count_all(tables, pieces.len(), num_threads, |table, index| {
+    for_each_index(tables, new_table, pieces.len(), num_threads, |table, index| {
         control.check()?;
-        count_text(table, pieces[index], weight, cutter.pattern, cutter.specials)
+        work(table, pieces[index])
     })
 }
 
-/// Runs `count(table, index)` for every index below `num_items`. The tables are those of earlier calls and as many
-/// more as there are threads: merging them once at the end is less work than after every file or batch of texts.
-fn count_all(
-    tables: &mut Vec<CountTable>,
+fn for_each_index<T: Send>(
+    tables: &mut Vec<T>,
+    new_table: impl Fn() -> T + Sync,
     num_items: usize,
     num_threads: usize,
-    count: impl Fn(&mut CountTable, usize) -> Result<()> + Sync,
+    work: impl Fn(&mut T, usize) -> Result<()> + Sync,
 ) -> Result<()> {
     let idle = Mutex::new(std::mem::take(tables));
-    let take_table = || idle.lock().expect("no panic while it is held").pop().unwrap_or_else(CountTable::new);
-    let used = parallel::for_each_index(num_threads, num_items, take_table, count)?;
+    let take_table = || idle.lock().expect("no panic while it is held").pop().unwrap_or_else(&new_table);
+    let used = parallel::for_each_index(num_threads, num_items, take_table, work)?;
     *tables = idle.into_inner().expect("no panic while it was held");
     tables.extend(used);
     Ok(())
-}
-
-fn count_text(
-    table: &mut CountTable,
-    text: &str,
-    weight: u64,
-    pattern: &Pattern,
-    specials: &SpecialTokens,
-) -> Result<()> {
-    let mut counter = Counter::new(table, weight);
-    specials.for_each_segment(text, |segment| match segment {
-        Segment::Special(_) => Ok(()),
-        Segment::Text(offset, segment) => pattern.for_each_pretoken(segment, |range| {
-            // Ranges into the whole text rather than the segment: more of them can be packed with a single load.
-            counter.add(text.as_bytes(), offset + range.start..offset + range.end);
-            Ok(())
-        }),
-    })
 }

@@ -4,6 +4,8 @@ use std::hash::BuildHasher;
 
 use rustc_hash::FxBuildHasher;
 
+use crate::error::Result;
+
 /// Open addressing over numbers of entries, the entries in the order of their first appearance, their bytes end to
 /// end: three arrays, however many pretokens there are.
 #[derive(Debug, Default)]
@@ -87,7 +89,7 @@ impl LongCounts {
     ///
     /// # Errors
     /// Those of `visit`.
-    pub(crate) fn for_each<E>(&self, mut visit: impl FnMut(&[u8], u64) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
         self.entries.iter().try_for_each(|entry| visit(self.bytes_of(entry), entry.count))
     }
 }

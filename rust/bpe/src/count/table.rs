@@ -3,6 +3,9 @@
 use std::ops::Range;
 
 use super::long::LongCounts;
+use crate::error::Result;
+use crate::split::Segment;
+use crate::split::cut::Cutter;
 use crate::{parallel, raw, word_key};
 
 /// Open addressing over packed keys for short pretokens, another table for the rare long ones.
@@ -51,6 +54,22 @@ impl CountTable {
             num_short: 0,
             long: LongCounts::default(),
         }
+    }
+
+    /// Adds `weight` to the count of each pretoken of a text.
+    ///
+    /// # Errors
+    /// Those of a regular expression.
+    pub(crate) fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>) -> Result<()> {
+        let mut counter = Counter::new(self, weight);
+        cutter.specials.for_each_segment(text, |segment| match segment {
+            Segment::Special(_) => Ok(()),
+            Segment::Text(offset, segment) => cutter.pattern.for_each_pretoken(segment, |range| {
+                // Ranges into the whole text rather than the segment: more of them can be packed with a single load.
+                counter.add(text.as_bytes(), offset + range.start..offset + range.end);
+                Ok(())
+            }),
+        })
     }
 
     /// Adds `weight` to the count of the non-empty pretoken `text[range]`.
@@ -124,7 +143,7 @@ impl CountTable {
     ///
     /// # Errors
     /// Those of `visit`.
-    pub(crate) fn for_each<E>(&self, mut visit: impl FnMut(&[u8], u64) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
         for bucket in &self.buckets {
             for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
                 if key != 0 {
@@ -204,7 +223,7 @@ const WAITING: usize = 64;
 
 /// Adds pretokens of one text to a table, a few at a time: while the next ones are scanned, the memory that the first
 /// of them will be counted in is on its way.
-pub(crate) struct Counter<'t> {
+struct Counter<'t> {
     table: &'t mut CountTable,
     weight: u64,
     waiting: [(u128, u64); WAITING],
@@ -213,13 +232,13 @@ pub(crate) struct Counter<'t> {
 
 impl<'t> Counter<'t> {
     /// Each pretoken counts `weight` times.
-    pub(crate) fn new(table: &'t mut CountTable, weight: u64) -> Self {
+    fn new(table: &'t mut CountTable, weight: u64) -> Self {
         Self { table, weight, waiting: [(0, 0); WAITING], num_waiting: 0 }
     }
 
     /// Counts the non-empty pretoken `text[range]`.
     #[inline]
-    pub(crate) fn add(&mut self, text: &[u8], range: Range<usize>) {
+    fn add(&mut self, text: &[u8], range: Range<usize>) {
         let Some(key) = word_key::pack(text, &range) else {
             return self.table.long.add(&text[range], self.weight);
         };
@@ -249,7 +268,6 @@ impl Drop for Counter<'_> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::convert::Infallible;
 
     use proptest::prelude::*;
 
@@ -259,12 +277,12 @@ mod tests {
         let mut found = HashMap::new();
         for table in tables {
             let mut num_here = 0;
-            let counted = table.for_each::<Infallible>(|pretoken, count| {
+            let counted = table.for_each(|pretoken, count| {
                 num_here += 1;
                 assert!(found.insert(pretoken.to_vec(), count).is_none(), "in two places");
                 Ok(())
             });
-            counted.expect("infallible");
+            counted.unwrap();
             assert_eq!(num_here, table.len());
         }
         found

@@ -32,14 +32,16 @@ const AHEAD: usize = 12;
 /// The words, the tokens in them, and the pairs that may be merged next.
 #[derive(Debug)]
 pub(crate) struct Pairs {
-    pub(crate) tokens: Tokens,
+    tokens: Tokens,
     words: Words,
     limits: Limits,
     queue: Queue,
     /// The places of all listed pairs, those of each together.
     occurrences: Vec<Occurrence>,
-    /// All pairs that occur so often are listed.
+    /// All pairs that occur so often are listed...
     threshold: u64,
+    /// ...if any are.
+    is_listed: bool,
     old: OldCounts,
     groups: Groups,
     /// Room for the pairs that a merge makes.
@@ -96,14 +98,16 @@ struct Groups {
 }
 
 impl Pairs {
-    pub(crate) fn new(words: Words, tokens: Tokens, limits: Limits) -> Self {
+    /// `threshold` is a guess of how often the last pair that will be merged occurs.
+    pub(crate) fn new(words: Words, tokens: Tokens, limits: Limits, threshold: u64) -> Self {
         Self {
             tokens,
             words,
             limits,
             queue: Queue::new(),
             occurrences: Vec::new(),
-            threshold: u64::MAX,
+            threshold,
+            is_listed: false,
             old: OldCounts::new(),
             groups: Groups::default(),
             before: Vec::new(),
@@ -111,11 +115,34 @@ impl Pairs {
         }
     }
 
+    /// Merges the best pairs, until there are `num_merges` in `merges` or none is left that may be merged.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    pub(crate) fn merge_best(
+        &mut self,
+        num_merges: usize,
+        merges: &mut Vec<(u32, u32)>,
+        control: &Control,
+    ) -> Result<()> {
+        while merges.len() < num_merges {
+            let Some(best) = self.take_best(control)? else { break };
+            self.merge(&best, control)?;
+            merges.push(best.pair);
+            control.advance(1);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_tokens(self) -> Tokens {
+        self.tokens
+    }
+
     /// The pair to be merged next; `None` when none is left that may be merged.
     ///
     /// # Errors
     /// [`Error::Interrupted`](crate::Error::Interrupted).
-    pub(crate) fn take_best(&mut self, control: &Control) -> Result<Option<Candidate>> {
+    fn take_best(&mut self, control: &Control) -> Result<Option<Candidate>> {
         loop {
             while let Some(mut candidate) = self.queue.pop(&self.tokens) {
                 control.check()?;
@@ -131,19 +158,17 @@ impl Pairs {
                     self.queue.push(candidate, &self.tokens);
                 }
             }
-            if self.threshold <= self.limits.min_count {
+            if !self.is_listed {
+                self.list_all(self.threshold.max(self.limits.min_count), control)?;
+                self.is_listed = true;
+            } else if self.threshold > self.limits.min_count {
+                self.list_all((self.threshold / 4).max(self.limits.min_count), control)?;
+            } else {
                 return Ok(None);
             }
-            let lower = if self.threshold == u64::MAX { self.first_threshold() } else { self.threshold / 4 };
-            self.list_all(lower.max(self.limits.min_count), control)?;
         }
     }
 
-    fn first_threshold(&self) -> u64 {
-        std::env::var("T0").ok().and_then(|t| t.parse().ok()).unwrap_or(1)
-    }
-
-    #[inline(never)]
     /// Finds the places where a candidate still stands and counts them.
     fn recount(&mut self, candidate: &mut Candidate) {
         let range = candidate.first..candidate.first + candidate.num_occurrences as usize;
@@ -164,12 +189,11 @@ impl Pairs {
         candidate.count = count;
     }
 
-    #[inline(never)]
     /// Makes a token of a pair wherever it stands, from the left, and lists the pairs that this makes.
     ///
     /// # Errors
     /// [`Error::Interrupted`](crate::Error::Interrupted).
-    pub(crate) fn merge(&mut self, candidate: &Candidate, control: &Control) -> Result<()> {
+    fn merge(&mut self, candidate: &Candidate, control: &Control) -> Result<()> {
         let Candidate { pair, first, num_occurrences, .. } = *candidate;
         let merged = self.tokens.push_merged(pair);
         self.words.push_token(pair);
@@ -203,12 +227,7 @@ impl Pairs {
     }
 
     /// Puts the pairs that events tell of into the queue, except those below the threshold.
-    fn list(
-        &mut self,
-        events: &[Event],
-        pair_with: impl Fn(u32) -> (u32, u32),
-        gone_with: impl Fn(u32) -> (u32, u32),
-    ) {
+    fn list(&mut self, events: &[Event], pair_with: impl Fn(u32) -> (u32, u32), gone_with: impl Fn(u32) -> (u32, u32)) {
         let Groups { by_other, others } = &mut self.groups;
         by_other.resize(self.tokens.len(), Group::default());
         for event in events {
@@ -248,13 +267,14 @@ impl Pairs {
         }
     }
 
-    #[inline(never)]
     /// Goes through all words and lists the pairs from a new threshold on.
     fn list_all(&mut self, threshold: u64, control: &Control) -> Result<()> {
         self.threshold = threshold;
         self.queue = Queue::new();
         self.occurrences = Vec::new();
-        if self.tokens.len() == 256 { return self.list_bytes(control); }
+        if self.tokens.len() == 256 {
+            return self.list_bytes(control);
+        }
         let mut num_by_left = vec![0; self.tokens.len()];
         self.words.for_each_pair(|| control.check(), |left, _, _| num_by_left[left as usize] += 1)?;
 
@@ -292,44 +312,36 @@ impl Pairs {
         Ok(())
     }
 
-    #[inline(never)]
+    /// [`list_all`](Self::list_all) while there are only bytes: with a place for each pair nothing needs sorting.
     fn list_bytes(&mut self, control: &Control) -> Result<()> {
         let mut groups = vec![Group::default(); 1 << 16];
         let index = |left: u32, right: u32| (left << 8 | right) as usize;
-        self.words.for_each_pair(
-            || control.check(),
-            |left, right, occurrence| {
-                let group = &mut groups[index(left, right)];
-                group.num_occurrences += 1;
-                group.count += self.words.weight(occurrence);
-            },
-        )?;
+        let check = || control.check();
+        self.words.for_each_pair(check, |left, right, occurrence| {
+            let group = &mut groups[index(left, right)];
+            group.num_occurrences += 1;
+            group.count += self.words.weight(occurrence);
+        })?;
         let mut end = 0;
-        for left in 0..256 {
-            for right in 0..256 {
-                let group = &mut groups[index(left, right)];
-                let Group { count, num_occurrences, .. } = *group;
-                if num_occurrences == 0 { continue; }
-                self.old.set((left, right), count);
-                if count < self.threshold || self.limits.max_length < 2 {
-                    continue;
-                }
-                group.is_listed = true;
-                group.next = end;
-                self.queue.push(Candidate { count, pair: (left, right), first: end, num_occurrences }, &self.tokens);
-                end += num_occurrences as usize;
+        for pair in (0..256).flat_map(|left| (0..256).map(move |right| (left, right))) {
+            let group = &mut groups[index(pair.0, pair.1)];
+            let Group { count, num_occurrences, .. } = *group;
+            self.old.set(pair, count);
+            if num_occurrences == 0 || count < self.threshold || self.limits.max_length < 2 {
+                continue;
             }
+            group.is_listed = true;
+            group.next = end;
+            self.queue.push(Candidate { count, pair, first: end, num_occurrences }, &self.tokens);
+            end += num_occurrences as usize;
         }
         self.occurrences = vec![Occurrence::default(); end];
-        self.words.for_each_pair(
-            || control.check(),
-            |left, right, occurrence| {
-                let group = &mut groups[index(left, right)];
-                if group.is_listed {
-                    self.occurrences[group.next] = occurrence;
-                    group.next += 1;
-                }
-            },
-        )
+        self.words.for_each_pair(check, |left, right, occurrence| {
+            let group = &mut groups[index(left, right)];
+            if group.is_listed {
+                self.occurrences[group.next] = occurrence;
+                group.next += 1;
+            }
+        })
     }
 }

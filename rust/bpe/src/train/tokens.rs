@@ -31,6 +31,11 @@ impl Tokens {
         self.ends.len()
     }
 
+    /// Merges by their byte strings.
+    pub(crate) fn parts(&self, merges: &[(u32, u32)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        merges.iter().map(|&(left, right)| (self.get(left).to_vec(), self.get(right).to_vec())).collect()
+    }
+
     /// Appends the concatenation of two tokens and returns its id.
     pub(crate) fn push_merged(&mut self, (left, right): (u32, u32)) -> u32 {
         for id in [left, right] {

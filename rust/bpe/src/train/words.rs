@@ -41,11 +41,6 @@ impl Words {
         Self { slots: vec![BORDER], widths: vec![1; num_tokens], weights: Vec::new(), heavy: Vec::new() }
     }
 
-    pub(crate) fn reserve(&mut self, num_words: usize, num_symbols: usize) {
-        self.weights.reserve(num_words);
-        self.slots.reserve(num_words + num_symbols);
-    }
-
     /// Appends a word. One of fewer than two symbols holds no pair and is left out.
     ///
     /// # Errors
@@ -68,9 +63,8 @@ impl Words {
         Ok(())
     }
 
-    /// The number of slots, borders among them.
-    pub(crate) fn num_slots(&self) -> usize {
-        self.slots.len()
+    pub(crate) fn num_words(&self) -> usize {
+        self.weights.len()
     }
 
     /// Calls `visit` with every pair of neighbouring tokens and where it is, in the order of the words.
