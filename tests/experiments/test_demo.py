@@ -12,6 +12,8 @@ from cs336.experiments import demo
 from cs336.experiments.demo import DemoConfig, run_demo, standard_library, write_corpus
 from cs336.tokenizer import Tokenizer
 
+TOKENIZER = Tokenizer({i: bytes([i]) for i in range(256)}, [], [demo.END_OF_TEXT])
+
 
 class Recorder:
     """Follows a demo and remembers what it saw."""
@@ -103,7 +105,7 @@ def test_the_time_decides_about_the_steps(config: DemoConfig, monkeypatch: pytes
 
     monkeypatch.setattr(demo, "train", stop_before_training)
     for tokens_per_s in (10_000.0, 20_000.0):
-        monkeypatch.setattr(demo, "measure_tokens_per_s", lambda *_, speed=tokens_per_s: speed)
+        monkeypatch.setattr(demo, "measure_tokens_per_s", lambda *_, speed=tokens_per_s, **__: speed)
         with pytest.raises(KeyboardInterrupt):
             run_demo(dataclasses.replace(config, steps=None, minutes=1.0), Recorder())
     slow, fast = (config.num_steps for config in planned)
@@ -114,7 +116,7 @@ def test_the_time_decides_about_the_steps(config: DemoConfig, monkeypatch: pytes
 
 
 def test_a_compiler_that_fails_is_done_without(config: DemoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(plan: TrainConfig) -> float:
+    def measure(plan: TrainConfig, **_: object) -> float:
         if plan.compile:
             raise RuntimeError("no compiler")
         return 1000.0
@@ -122,6 +124,18 @@ def test_a_compiler_that_fails_is_done_without(config: DemoConfig, monkeypatch: 
     monkeypatch.setattr(demo, "measure_tokens_per_s", measure)
     result = run_demo(dataclasses.replace(config, steps=None, minutes=0.001, compile=True), Recorder())
     assert result.train.status in ("finished", "out of time")
+
+
+@pytest.mark.parametrize(("speed_of_two", "num_threads"), [(1_000.0, 1), (9_000.0, None)])
+def test_one_thread_is_taken_where_several_stand_in_each_others_way(
+    config: DemoConfig, monkeypatch: pytest.MonkeyPatch, speed_of_two: float, num_threads: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(
+        demo, "measure_tokens_per_s", lambda plan, **_: 4_000.0 if plan.num_threads == 1 else speed_of_two
+    )
+    plan, _ = demo._fastest(demo._train_config(config, TOKENIZER, num_steps=5, compiled=False))
+    assert plan.num_threads == num_threads
 
 
 def test_the_standard_library_is_a_corpus_without_tests_and_packages() -> None:

@@ -24,7 +24,7 @@ from cs336.model import ModelConfig, TransformerLM
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.train.checkpoint import read_checkpoint
 from cs336.train.curves import plot_curves
-from cs336.train.device import cpu_threads
+from cs336.train.device import choose_device, cpu_threads, default_num_threads
 from cs336.train.durable import write_file
 from cs336.train.learner import measure_tokens_per_s
 from cs336.train.loop import TrainResult, train
@@ -286,20 +286,37 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
     plan = _train_config(config, tokenizer, num_steps=config.steps or 1, compiled=compiled)
     if config.steps is not None:
         return plan
-    try:
-        tokens_per_s = measure_tokens_per_s(plan)
-    except Exception:  # a compiler can fail in any way; the demo works without one
-        if not compiled:
-            raise
-        plan = dataclasses.replace(plan, compile=False)
-        tokens_per_s = measure_tokens_per_s(plan)
+    plan, tokens_per_s = _fastest(plan)
     # a forward pass costs a third of a step, compiled or not half of one; a sample computes its context anew for each
     # token; the second compilation comes from the compiler's own cache
     valid_s = 2 * config.num_samples * num_valid_tokens / (2 * tokens_per_s)
     samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
     rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
     num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
-    return _train_config(config, tokenizer, num_steps=num_steps, compiled=plan.compile)
+    chosen = _train_config(config, tokenizer, num_steps=num_steps, compiled=plan.compile)
+    return dataclasses.replace(chosen, num_threads=plan.num_threads)
+
+
+def _fastest(plan: TrainConfig) -> tuple[TrainConfig, float]:
+    """Return the way to run a plan on this machine as it is now, and its tokens/s.
+
+    Threads wait for one another some hundred times a step: where other programs hold the cores, several can be twenty
+    times slower than one (2 cores, load 4).
+    """
+    try:
+        tokens_per_s = measure_tokens_per_s(plan)
+    except Exception:  # a compiler can fail in any way; the demo works without one
+        if not plan.compile:
+            raise
+        plan = dataclasses.replace(plan, compile=False)
+        tokens_per_s = measure_tokens_per_s(plan)
+    alone = dataclasses.replace(plan, num_threads=1)
+    if default_num_threads() == 1 or choose_device(plan.device).type != "cpu":
+        return plan, tokens_per_s
+    uncompiled_alone = dataclasses.replace(alone, compile=False)
+    if measure_tokens_per_s(uncompiled_alone, num_steps=2, num_warmup_steps=1) < tokens_per_s:
+        return plan, tokens_per_s
+    return alone, measure_tokens_per_s(alone)
 
 
 def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, compiled: bool) -> TrainConfig:

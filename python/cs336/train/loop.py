@@ -379,10 +379,13 @@ class _Run:
         return self.step, self.progress.validated_step, self.progress.sampled_step
 
     def _drop_old_checkpoints(self, directory: Path) -> None:
-        """Keep the latest ones and the one with the lowest validation loss."""
+        """Keep the latest ones up to this step and the one with the lowest validation loss."""
         steps = sorted(int(path.name.removeprefix("step_")) for path in directory.glob("step_" + "[0-9]" * 8))
-        for step in steps[: -self.config.keep_checkpoints]:
-            if step != self.progress.best_step:
+        past = [step for step in steps if step <= self.step]
+        # what lies ahead could not be read when the run was taken up, or it would have been taken up there
+        kept = {*past[-self.config.keep_checkpoints :], self.progress.best_step}
+        for step in steps:
+            if step not in kept:
                 shutil.rmtree(directory / f"step_{step:08d}")
 
     def _bytes_per_token(self) -> float | None:
