@@ -3,6 +3,7 @@
 mod batch;
 mod cache;
 mod file;
+mod levels;
 mod merge;
 mod stream;
 
@@ -10,8 +11,11 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 pub use self::cache::CACHE_BYTES;
-use self::cache::{Cache, INLINE};
+pub(crate) use self::cache::Cache;
+use self::cache::INLINE;
 pub use self::file::FileStats;
+use self::levels::Levels;
+pub(crate) use self::levels::Subwords;
 use self::merge::{MergeTable, reserve};
 pub use self::stream::StreamEncoder;
 use crate::error::{Error, Result};
@@ -28,6 +32,8 @@ pub struct Tokenizer {
     vocab: Vocab,
     merges: Vec<(Vec<u8>, Vec<u8>)>,
     table: MergeTable,
+    /// For merges across words.
+    levels: Option<Levels>,
     specials: SpecialTokens,
     /// The ids of `specials` by their index.
     special_ids: Vec<u32>,
@@ -56,7 +62,8 @@ impl Tokenizer {
             special_ids.push(id.map_or_else(|| vocab.append(token.as_bytes()), Ok)?);
         }
         let table = MergeTable::new(&vocab, &merges)?;
-        Ok(Self { vocab, merges, table, specials, special_ids, pattern, caches: Mutex::new(Vec::new()) })
+        let levels = Levels::new(&table, &merges);
+        Ok(Self { vocab, merges, table, levels, specials, special_ids, pattern, caches: Mutex::new(Vec::new()) })
     }
 
     /// The greatest id plus one.
@@ -183,7 +190,10 @@ impl Tokenizer {
         out: &mut Vec<u32>,
     ) -> Result<()> {
         if key == Pending::LONG {
-            return self.table.encode(&text[range], out);
+            return match &self.levels {
+                Some(levels) => levels.encode(&self.table, text, range, cache, out),
+                None => self.table.encode(&text[range], out),
+            };
         }
         if let Some((entry, length)) = cache.get(bucket, key) {
             return append(out, cache.overflowing(entry, length));
