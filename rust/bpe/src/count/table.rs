@@ -21,7 +21,7 @@ pub(crate) struct CountTable {
     /// ...shifted right by this.
     shift: u32,
     num_short: usize,
-    long: LongCounts,
+    long: LongCounts<u8>,
 }
 
 /// One cache line, with two ways to go for a key before the next bucket is tried. Filled from the first on; key 0

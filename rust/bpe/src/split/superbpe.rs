@@ -35,7 +35,6 @@ pub(crate) fn pretoken_end(text: &[u8], start: usize) -> usize {
 fn match_end(text: &[u8], start: usize) -> Option<usize> {
     let (category, length) = category_at(text, start);
     match category.class() {
-        Class::Letter => None,
         Class::Number => Some(digits_end(text, start, 3)),
         Class::Other => punctuation_end(text, start + length),
         Class::Space if text[start] == b' ' => {
@@ -48,7 +47,7 @@ fn match_end(text: &[u8], start: usize) -> Option<usize> {
                 Some(_) => None,
             }
         }
-        Class::Space => None,
+        Class::Letter | Class::Space => None,
     }
 }
 
@@ -72,7 +71,7 @@ fn punctuation_end(text: &[u8], mut at: usize) -> Option<usize> {
 /// several spaces the last would not stay behind.
 pub(crate) fn always_splits(before: Class, after: Class) -> bool {
     match (before, after) {
-        (Class::Number, Class::Number) | (Class::Space, Class::Number) => false,
+        (Class::Number | Class::Space, Class::Number) => false,
         (before, after) => before == Class::Number || after == Class::Number,
     }
 }

@@ -2,12 +2,14 @@
 
 mod pairs;
 mod queue;
+mod superwords;
 mod tokens;
 mod words;
 
 use std::path::Path;
 
 use self::pairs::{Limits, Pairs};
+pub use self::superwords::{SecondStage, SuperTrainer};
 use self::tokens::Tokens;
 use self::words::Words;
 use crate::control::Control;
@@ -79,7 +81,12 @@ impl TrainOptions {
     }
 
     fn limits(&self) -> Limits {
-        Limits { min_count: self.min_frequency, max_length: self.max_token_length }
+        Limits {
+            min_count: self.min_frequency,
+            max_length: self.max_token_length,
+            max_words: usize::MAX,
+            forbidden: Vec::new(),
+        }
     }
 }
 
