@@ -86,7 +86,7 @@ def train_superbpe(
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
-    """Train a SuperBPE vocabulary: words first, as `train_bpe`, and then tokens that reach across white space.
+    r"""Train a SuperBPE vocabulary: words first, as `train_bpe`, and then tokens that reach across white space.
 
     The second stage begins at `transition_size`: the merges learned so far are applied to the pretokens of
     `superword_pattern`, which are as long as paragraphs, and training goes on within these. No token reaches across a
@@ -95,7 +95,7 @@ def train_superbpe(
     same ids elsewhere, for the pattern stands there and merges of a lower rank come first in any case.
 
     Args:
-        input_path: as for `train_bpe`; it is gone through twice, so that an iterator, which can be only once, is refused.
+        input_path: as for `train_bpe`; it is gone through twice, which an iterator cannot be.
         vocab_size: ids in all, as for `train_bpe`.
         special_tokens: as for `train_bpe`.
         transition_size: the size of the vocabulary, special tokens included, at which the second stage begins. The
@@ -103,7 +103,7 @@ def train_superbpe(
             tokens, the larger gave the better models.
         pattern: that of the first stage.
         superword_pattern: that of the second stage. "superbpe" is the paper's: groups of up to 3 digits, runs of two or
-            more punctuation marks and runs of spaces stand alone. `r"[^\\n]+|\\n+"`, say, keeps to lines.
+            more punctuation marks and runs of spaces stand alone. `r"[^\n]+|\n+"`, say, keeps to lines.
         max_token_words: in the second stage, pairs that hold more words together are not merged. A word is a stretch
             without a space, at least in part. The paper's vocabularies have 4; None for no limit.
         forbidden: in the second stage, pairs that contain one of these together are not merged. The paper's
@@ -126,7 +126,9 @@ def train_superbpe(
     the trainer published with it.
     """
     if isinstance(input_path, Iterator):
-        raise TypeError("an iterator can be gone through only once, SuperBPE needs two passes; pass paths, or a re-iterable")
+        raise TypeError(
+            "SuperBPE reads its input twice, an iterator can be read only once; pass paths or a re-iterable"
+        )
     trainer = _bpe.Trainer(
         vocab_size,
         special_tokens,
@@ -181,7 +183,9 @@ def _source(input_path: StrPath | Sequence[StrPath] | Iterable[str], weights: Se
     if isinstance(input_path, io.IOBase):
         raise TypeError("got an open file, whose lines would be trained on as texts of their own; pass its path")
     if weights is not None:
-        raise ValueError("weights are for a list of paths, got an iterator over texts; yield a text as often as it counts")
+        raise ValueError(
+            "weights are for a list of paths, got an iterator over texts; yield a text as often as it counts"
+        )
     return _Texts(input_path)
 
 
