@@ -1,9 +1,12 @@
 """How the command ends: exit codes, and one line on stderr for what a user can mend."""
 
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from enum import IntEnum
+from typing import TextIO
 
 
 class ExitCode(IntEnum):
@@ -22,24 +25,62 @@ class UsageError(Exception):
 
 def run_guarded(run: Callable[[], int]) -> int:
     """Run a verb; turn the errors that users cause into one line and an exit code, and let our own bugs show."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no text is lost to a terminal's encoding
     try:
-        return run()
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = run()
+            _flush_stdout()
+        return code
     except KeyboardInterrupt:
         return _complain("interrupted", code=ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # whoever read stdout has gone; Python would complain once more when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILURE
+        return ExitCode.FAILURE  # whoever read stdout has gone
     except Exception as error:
         message = _explain(error)
         if message is None:
             raise
         return _complain(message, code=ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILURE)
+    finally:
+        _give_up_stdout_if_stuck()
 
 
 def signal_exit_code(number: int) -> int:
     """Return the shell's code for a process that a signal ended."""
     return 128 + number
+
+
+def _flush_stdout() -> None:
+    """Write what is buffered while a failure can still be told in one line; at exit it could not.
+
+    Raises:
+        OSError: The disk is full (or BrokenPipeError: the reader has left).
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "stdout") from error
+
+
+def _give_up_stdout_if_stuck() -> None:
+    """Send what cannot be written nowhere: Python would try once more at exit, and complain in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warn(  # noqa: PLR0917  (the signature is Python's)
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Stand in for `warnings.showwarning`: users have no use for the line of code that warns."""
+    sys.stderr.write(f"cs336: warning: {' '.join(str(message).split())}\n")
 
 
 def _complain(message: str, *, code: int = ExitCode.FAILURE) -> int:
