@@ -36,6 +36,18 @@ def test_the_summary_fits_one_screen_and_tells_the_results(cs336, arguments):
     assert "step 4: validation loss" in outcome.err
 
 
+def test_the_summary_tells_what_was_left_out_and_how_to_go_on(cs336, arguments, tmp_path, monkeypatch):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    arguments = list(arguments)
+    arguments.insert(2, tmp_path / "binary")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", [".venv/bin/cs336"])
+    out = cs336(*arguments).out
+    assert "40 documents, 1 skipped: empty or not UTF-8" in out
+    assert f".venv/bin/cs336 generate --checkpoint {tmp_path / 'demo'} --prompt def" in out
+
+
 def test_json_is_one_object(cs336, arguments):
     result = cs336(*arguments, "--json").json
     assert result["train"]["status"] == "finished"
