@@ -1,7 +1,9 @@
 import os
+import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -139,6 +141,29 @@ def test_a_stdout_that_cannot_take_the_result_is_one_line(arguments):
         done = run_into(full, *arguments)
     assert done.returncode == ExitCode.FAILURE
     assert done.stderr == "cs336: error: no space left on device: stdout\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be asked to end")
+def test_a_request_to_end_cleans_up_and_gives_the_handler_back(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned_up = []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleaned_up.append(True)
+        return 0
+
+    assert run_guarded(work) == ExitCode.TERMINATED
+    assert cleaned_up
+    assert capsys.readouterr().err == "cs336: error: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_outside_the_main_thread_signals_are_left_alone():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run_guarded, lambda: 7).result() == 7
 
 
 def test_a_warning_is_one_line(capsys):

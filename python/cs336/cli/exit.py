@@ -1,11 +1,15 @@
 """How the command ends: exit codes, and one line on stderr for what a user can mend."""
 
+import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import IntEnum
+from types import FrameType
 from typing import TextIO
 
 
@@ -23,18 +27,24 @@ class UsageError(Exception):
     """The arguments do not go together in a way the parser cannot see."""
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM, as KeyboardInterrupt is SIGINT: no `except Exception` takes it for a failure."""
+
+
 def run_guarded(run: Callable[[], int]) -> int:
     """Run a verb; turn the errors that users cause into one line and an exit code, and let our own bugs show."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no text is lost to a terminal's encoding
     try:
-        with warnings.catch_warnings():
+        with _terminable(), warnings.catch_warnings():
             warnings.showwarning = _warn
             code = run()
             _flush_stdout()
         return code
     except KeyboardInterrupt:
         return _complain("interrupted", code=ExitCode.INTERRUPTED)
+    except _TerminatedError:
+        return _complain("terminated", code=ExitCode.TERMINATED)
     except BrokenPipeError:
         return ExitCode.FAILURE  # whoever read stdout has gone
     except Exception as error:
@@ -49,6 +59,23 @@ def run_guarded(run: Callable[[], int]) -> int:
 def signal_exit_code(number: int) -> int:
     """Return the shell's code for a process that a signal ended."""
     return 128 + number
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that half-written files are removed and the terminal's cursor comes back."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    earlier = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier or signal.SIG_DFL)
 
 
 def _flush_stdout() -> None:
