@@ -145,7 +145,7 @@ def test_bad_decoding_input_is_refused(cs336, tokenizer_file, tmp_path, monkeypa
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_a_full_disk_is_one_line(cs336, text_file, tokenizer_file, tmp_path):
-    # what is written aside first cannot be a link to /dev/full, so the directory itself refuses to grow
+    # the file that is written aside lies on a full device
     full = tmp_path / "ids.npy.tmp"
     full.symlink_to("/dev/full")
     outcome = cs336("tokenizer", "decode", "--tokenizer", tokenizer_file, "--ids", 65, "--out", tmp_path / "ids.npy")
