@@ -81,7 +81,8 @@ def work(prepare: Callable[[argparse.Namespace], Job], options: argparse.Namespa
     start = time.perf_counter()
     job()
     again = time.perf_counter() - start
-    print(json.dumps({"first_s": first, "again_s": again, "peak_mb": peak_bytes / 1e6, "output": digest(output)}))
+    figures = {"first_s": first, "again_s": again, "peak_mb": peak_bytes / 1e6, "output": digest(output)}
+    print(json.dumps({**figures, **getattr(job, "details", {})}))
 
 
 def digest(output: Any) -> Any:
