@@ -165,7 +165,8 @@ def assert_equal_to_reference(path: Path) -> None:
     """Ours on a part of the text against the slow definition."""
     from cs336.tokenizer import reference, train_bpe
 
-    text = path.read_text(encoding="utf-8")[:200_000]
+    with path.open(encoding="utf-8") as file:
+        text = file.read(200_000)
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "part.txt"
         part.write_text(text, encoding="utf-8")
