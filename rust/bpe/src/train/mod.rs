@@ -235,7 +235,7 @@ impl Total {
     /// A count that is somewhat less than that of the last of so many merges, for the texts that were looked at: there
     /// it was a 20th to a 75th of the bytes a merge. A bad guess costs time, not exactness.
     fn threshold(self, num_merges: usize) -> u64 {
-        self.0 / 64 / num_merges.max(1) as u64
+        self.0 / 100 / num_merges.max(1) as u64
     }
 }
 
@@ -314,7 +314,7 @@ mod tests {
                 trainer.add_pretoken(word, *weight).unwrap();
             }
             // Whatever is guessed of the counts.
-            trainer.total = Total(64 * num_merges as u64 * threshold);
+            trainer.total = Total(100 * num_merges as u64 * threshold);
             prop_assert_eq!(trainer.finish(&Control::new()).unwrap().merges, expected);
         }
 
