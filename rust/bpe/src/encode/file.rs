@@ -47,7 +47,7 @@ impl Tokenizer {
         };
         control.begin("encode", stats.num_bytes);
         let mut writer = NpyWriter::create(AtomicFile::create(dst)?, is_narrow)?;
-        let ranges = chunks(self.cutter(), bytes, CHUNK_BYTES);
+        let ranges = chunks(self.cutter(&self.specials), bytes, CHUNK_BYTES);
         for window in ranges.chunks(num_threads * CHUNKS_PER_THREAD) {
             let parts = parallel::map(
                 num_threads,
@@ -57,7 +57,8 @@ impl Tokenizer {
                     control.check()?;
                     let text = validated(src, bytes, window[index].clone())?;
                     let mut ids = Vec::new();
-                    let num_special = self.encode_chunk(text, 0..text.len(), cache.cache(), &mut ids, control)?;
+                    let num_special =
+                        self.encode_chunk(text, 0..text.len(), &self.specials, cache.cache(), &mut ids, control)?;
                     Ok((ids, num_special))
                 },
             )?;

@@ -4,19 +4,23 @@ mod batch;
 mod cache;
 mod file;
 mod merge;
+mod recognised;
 mod stream;
 
 use std::ops::Range;
 use std::sync::Mutex;
 
+use rustc_hash::FxHashMap;
+
 pub use self::cache::CACHE_BYTES;
 use self::cache::{Cache, INLINE};
 pub use self::file::FileStats;
 use self::merge::{MergeTable, reserve};
+pub use self::recognised::Recognised;
 pub use self::stream::StreamEncoder;
 use crate::error::{Error, Result};
 use crate::split::cut::Cutter;
-use crate::split::{Pattern, Segment, SpecialTokens};
+use crate::split::{Pattern, Segment};
 use crate::vocab::Vocab;
 use crate::word_key;
 
@@ -28,10 +32,12 @@ pub struct Tokenizer {
     vocab: Vocab,
     merges: Vec<(Vec<u8>, Vec<u8>)>,
     table: MergeTable,
-    specials: SpecialTokens,
-    /// The ids of `specials` by their index.
-    special_ids: Vec<u32>,
+    /// All special tokens.
+    specials: Recognised,
+    /// The special tokens that ordinary text cannot come to: neither a byte nor part of a merge. Sorted.
+    only_special: Vec<u32>,
     pattern: Pattern,
+    ignore_merges: bool,
     /// Caches that no thread uses at the moment.
     caches: Mutex<Vec<Cache>>,
 }
@@ -48,7 +54,6 @@ impl Tokenizer {
         special_tokens: &[String],
         pattern: Pattern,
     ) -> Result<Self> {
-        let specials = SpecialTokens::new(special_tokens)?;
         let mut vocab = Vocab::new(vocab)?;
         let mut special_ids = Vec::with_capacity(special_tokens.len());
         for token in special_tokens {
@@ -56,7 +61,18 @@ impl Tokenizer {
             special_ids.push(id.map_or_else(|| vocab.append(token.as_bytes()), Ok)?);
         }
         let table = MergeTable::new(&vocab, &merges)?;
-        Ok(Self { vocab, merges, table, specials, special_ids, pattern, caches: Mutex::new(Vec::new()) })
+        let only_special = only_special(special_tokens, &special_ids, &merges);
+        let specials = Recognised::new(special_tokens, special_ids)?;
+        let caches = Mutex::new(Vec::new());
+        Ok(Self { vocab, merges, table, specials, only_special, pattern, ignore_merges: false, caches })
+    }
+
+    /// With `ignore_merges`, a pretoken that is a token takes its id even if the merges would come to others, as in
+    /// tiktoken and in the tokenizers that set this option of Hugging Face's. Special tokens are not meant: they are
+    /// recognised as such or are ordinary text.
+    #[must_use]
+    pub fn with_ignore_merges(self, ignore_merges: bool) -> Self {
+        Self { ignore_merges, caches: Mutex::new(Vec::new()), ..self }
     }
 
     /// The greatest id plus one.
@@ -76,7 +92,38 @@ impl Tokenizer {
 
     /// The special tokens and their ids in the order they were given in.
     pub fn special_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.specials.tokens().iter().map(String::as_str).zip(self.special_ids.iter().copied())
+        self.specials.iter()
+    }
+
+    /// Whether a pretoken that is a token takes its id without regard to the merges.
+    pub fn ignore_merges(&self) -> bool {
+        self.ignore_merges
+    }
+
+    /// Whether only a special token in the text gives this id: it is one, and neither a byte nor part of a merge.
+    pub fn is_only_special(&self, id: u32) -> bool {
+        self.only_special.binary_search(&id).is_ok()
+    }
+
+    /// All special tokens, for [`encode_with`](Self::encode_with).
+    pub fn specials(&self) -> &Recognised {
+        &self.specials
+    }
+
+    /// Some of the special tokens, for [`encode_with`](Self::encode_with).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if one of `tokens` is not special or is given twice.
+    pub fn recognise(&self, tokens: &[String]) -> Result<Recognised> {
+        let id_of = |token: &String| {
+            self.special_tokens().find_map(|(special, id)| (special == token).then_some(id)).ok_or_else(|| {
+                Error::invalid(format!(
+                    "{token:?} is not a special token of this tokenizer, which has {:?}",
+                    self.specials.tokens().tokens()
+                ))
+            })
+        };
+        Recognised::new(tokens, tokens.iter().map(id_of).collect::<Result<_>>()?)
     }
 
     /// How text is divided into pretokens.
@@ -118,18 +165,18 @@ impl Tokenizer {
         Ok(bytes)
     }
 
-    fn cutter(&self) -> Cutter<'_> {
-        Cutter { pattern: &self.pattern, specials: &self.specials }
+    fn cutter<'a>(&'a self, specials: &'a Recognised) -> Cutter<'a> {
+        Cutter { pattern: &self.pattern, specials: specials.tokens() }
     }
 
     /// Appends the ids of a text to `out`; the number of special tokens among them is returned.
-    fn encode_into(&self, text: &str, cache: &mut Cache, out: &mut Vec<u32>) -> Result<u64> {
+    fn encode_into(&self, text: &str, specials: &Recognised, cache: &mut Cache, out: &mut Vec<u32>) -> Result<u64> {
         let mut num_special = 0;
-        self.specials.for_each_segment(text, |segment| match segment {
+        specials.tokens().for_each_segment(text, |segment| match segment {
             Segment::Special(index) => {
                 num_special += 1;
                 reserve(out, 1)?;
-                out.push(self.special_ids[index]);
+                out.push(specials.id(index));
                 Ok(())
             }
             Segment::Text(offset, segment) => {
@@ -183,16 +230,43 @@ impl Tokenizer {
         out: &mut Vec<u32>,
     ) -> Result<()> {
         if key == Pending::LONG {
-            return self.table.encode(&text[range], out);
+            return self.encode_pretoken(&text[range], out);
         }
         if let Some((entry, length)) = cache.get(bucket, key) {
             return append(out, cache.overflowing(entry, length));
         }
         let first = out.len();
-        self.table.encode(&text[range], out)?;
+        self.encode_pretoken(&text[range], out)?;
         cache.insert(bucket, key, &out[first..]);
         Ok(())
     }
+
+    /// Appends the ids of one pretoken.
+    fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<()> {
+        if self.ignore_merges
+            && let Some(id) = self.vocab.id(pretoken)
+            && !self.is_only_special(id)
+        {
+            return append(out, &[id]);
+        }
+        self.table.encode(pretoken, out)
+    }
+}
+
+fn only_special(tokens: &[String], ids: &[u32], merges: &[(Vec<u8>, Vec<u8>)]) -> Vec<u32> {
+    let mut only_special: FxHashMap<&[u8], u32> =
+        tokens.iter().map(String::as_bytes).zip(ids.iter().copied()).filter(|(token, _)| token.len() > 1).collect();
+    for (left, right) in merges {
+        if only_special.is_empty() {
+            break;
+        }
+        only_special.remove(&left[..]);
+        only_special.remove(&right[..]);
+        only_special.remove(&[&left[..], &right[..]].concat()[..]);
+    }
+    let mut ids: Vec<u32> = only_special.into_values().collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn append(out: &mut Vec<u32>, ids: &[u32]) -> Result<()> {
@@ -294,11 +368,12 @@ mod tests {
     /// Without cache, cuts or threads.
     fn by_definition(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
-        tokenizer
-            .specials
+        let specials = tokenizer.specials();
+        specials
+            .tokens()
             .for_each_segment(text, |segment| match segment {
                 Segment::Special(index) => {
-                    ids.push(tokenizer.special_ids[index]);
+                    ids.push(specials.id(index));
                     Ok(())
                 }
                 Segment::Text(_, text) => tokenizer
@@ -340,7 +415,7 @@ mod tests {
         for num_threads in [1, 2, 3] {
             let control = Control::new();
             assert!(tokenizer.encode(&text, num_threads, &control).unwrap() == expected[0]);
-            assert!(tokenizer.encode_batch(&texts, num_threads, &control).unwrap() == expected);
+            assert!(tokenizer.encode_batch(&texts, tokenizer.specials(), num_threads, &control).unwrap() == expected);
             assert_eq!(control.progress().done, texts.iter().map(|text| text.len() as u64).sum::<u64>());
         }
     }

@@ -34,12 +34,13 @@ impl StreamEncoder {
         self.held.try_reserve(piece.len()).map_err(|_| crate::Error::OutOfMemory(self.held.len() + piece.len()))?;
         self.held.push_str(piece);
         // A place near the end may have been unsafe only because a special token seemed to begin there.
-        let longest = tokenizer.specials.tokens().iter().map(String::len).max().unwrap_or(0);
+        let longest = tokenizer.specials.tokens().tokens().iter().map(String::len).max().unwrap_or(0);
         let certain = self.searched.saturating_sub(longest + 4);
-        let cut = tokenizer.cutter().last_after(self.held.as_bytes(), certain);
+        let cut = tokenizer.cutter(&tokenizer.specials).last_after(self.held.as_bytes(), certain);
         if let Some(cut) = cut {
             let length = out.len();
-            let encoded = tokenizer.encode_into(&self.held[..cut], CacheGuard::new(tokenizer).cache(), out);
+            let encoded =
+                tokenizer.encode_into(&self.held[..cut], &tokenizer.specials, CacheGuard::new(tokenizer).cache(), out);
             if let Err(error) = encoded {
                 out.truncate(length);
                 return Err(error);
@@ -56,6 +57,6 @@ impl StreamEncoder {
     /// As [`Tokenizer::encode`].
     pub fn finish(&mut self, tokenizer: &Tokenizer, out: &mut Vec<u32>) -> Result<()> {
         let held = std::mem::take(self).held;
-        tokenizer.encode_into(&held, CacheGuard::new(tokenizer).cache(), out).map(drop)
+        tokenizer.encode_into(&held, &tokenizer.specials, CacheGuard::new(tokenizer).cache(), out).map(drop)
     }
 }
