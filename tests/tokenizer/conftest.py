@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from cs336 import _bpe
 from cs336.tokenizer import Tokenizer, train_bpe
 
 CORPUS = """It was the best of times, it was the worst of times; it wasn't what they'd hoped for.
@@ -38,7 +37,7 @@ def gpt2(gpt2_files) -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiktoken_gpt2(gpt2_files):
     tiktoken = pytest.importorskip("tiktoken")
-    vocab, _ = _bpe.read_gpt2(*gpt2_files)
+    vocab = Tokenizer.from_files(*gpt2_files, ["<|endoftext|>"]).vocab
     special = b"<|endoftext|>"
     return tiktoken.Encoding(
         "gpt2",

@@ -192,7 +192,7 @@ def test_a_missing_file_is_named(tmp_path, small, path):
 
 def test_an_unknown_format_is_refused(small, tmp_path):
     with pytest.raises(ValueError, match="format must be"):
-        small.save(tmp_path / "t", format="tiktoken")
+        small.save(tmp_path / "t", format="sentencepiece")
 
 
 class TestEncodeFile:

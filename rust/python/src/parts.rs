@@ -3,7 +3,7 @@
 use bpe::MAX_VOCAB_SIZE;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
 
 use crate::ids;
 use crate::text::strings;
@@ -44,9 +44,20 @@ pub(crate) fn extract_merges(merges: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>
     Ok(out)
 }
 
-pub(crate) fn extract_specials(special_tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+/// Special tokens, with their ids if it is a mapping.
+pub(crate) fn extract_specials(special_tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option<u32>)>> {
     let Some(special_tokens) = special_tokens else { return Ok(Vec::new()) };
-    strings(special_tokens, "special_tokens")?.iter().map(|token| Ok(token.to_str()?.to_owned())).collect()
+    let tokens = strings(special_tokens, "special_tokens")?;
+    let mapping = special_tokens.cast::<PyMapping>().ok();
+    let mut out = Vec::with_capacity(tokens.len());
+    for (position, token) in tokens.iter().enumerate() {
+        let id = match mapping {
+            Some(mapping) => Some(ids::extract_one(&mapping.get_item(token)?, position, MAX_VOCAB_SIZE as u32)?),
+            None => None,
+        };
+        out.push((token.to_str()?.to_owned(), id));
+    }
+    Ok(out)
 }
 
 pub(crate) fn vocab_dict<B: AsRef<[u8]>>(

@@ -105,6 +105,15 @@ impl Tokenizer {
         self.only_special.binary_search(&id).is_ok()
     }
 
+    /// Tokens that are written `<|like this|>` and are not special: they hardly ever are meant to be text.
+    pub fn undeclared_special_tokens(&self) -> impl Iterator<Item = &[u8]> {
+        let tokens = self.vocab.iter().map(|(_, token)| token);
+        let looks_special = |token: &&[u8]| token.starts_with(b"<|") && token.ends_with(b"|>") && token.len() > 4;
+        tokens
+            .filter(looks_special)
+            .filter(|token| !self.special_tokens().any(|(special, _)| special.as_bytes() == *token))
+    }
+
     /// All special tokens, for [`encode_with`](Self::encode_with).
     pub fn specials(&self) -> &Recognised {
         &self.specials
