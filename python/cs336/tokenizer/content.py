@@ -2,8 +2,8 @@
 
 Equal content gives equal bytes, however the tokenizer was made. Layout, integers little-endian and 32 bits wide:
 the length of the header; the header, JSON with sorted keys (`pattern`, always as a regular expression,
-`special_tokens` in the order of their ids, `num_tokens`, `num_merges`, and `ignore_merges` if it is true); the ids in ascending order; the length of each
-token in bytes; both ids of each merge in order of rank; the bytes of all tokens.
+`special_tokens` in the order of their ids, `num_tokens`, `num_merges`, and `ignore_merges` if it is true); the ids in
+ascending order; the length of each token in bytes; both ids of each merge in order of rank; the bytes of all tokens.
 """
 
 import json

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from operator import index
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,9 +115,7 @@ class Encoding:
         try:
             return self._tokenizer.decode_bytes(tokens)
         except ValueError:
-            numbers = [index(token) for token in tokens]
-        if strange := [number for number in numbers if not 0 <= number < 1 << 32]:
-            raise OverflowError(f"token ids are whole numbers of 32 bits, got {strange[0]}")
+            numbers = [_as_id(token) for token in tokens]
         raise KeyError(f"no token has the id {next(n for n in numbers if self._tokenizer.id_to_token(n) is None)}")
 
     def decode(self, tokens: Sequence[int], errors: str = "replace") -> str:
@@ -153,9 +151,9 @@ class Encoding:
         num_characters = 0
         pieces = self.decode_tokens_bytes(tokens)
         for piece in pieces:
-            starts_within = is_continuation(piece[0])
+            starts_within = _is_continuation(piece[0])
             offsets.append(max(0, num_characters - starts_within))
-            num_characters += sum(not is_continuation(byte) for byte in piece)
+            num_characters += sum(not _is_continuation(byte) for byte in piece)
         return b"".join(pieces).decode(errors="strict"), offsets
 
     def decode_batch(
@@ -214,9 +212,9 @@ class Encoding:
         self, texts: Iterable[str], allowed_special: _Allowed, disallowed_special: _Disallowed
     ) -> AbstractSet[str] | None:
         """Refuses disallowed special tokens in the texts; returns which to recognise, None for all."""
-        is_all_allowed = isinstance(allowed_special, str) and allowed_special == "all"
-        allowed = self.special_tokens_set if is_all_allowed else allowed_special
-        if isinstance(disallowed_special, str) and disallowed_special == "all":
+        is_all_allowed = _is_all(allowed_special)
+        allowed = self.special_tokens_set if is_all_allowed else cast("AbstractSet[str]", allowed_special)
+        if _is_all(disallowed_special):
             disallowed_special = self.special_tokens_set - allowed
         if disallowed_special:
             disallowed = frozenset(disallowed_special)
@@ -226,9 +224,20 @@ class Encoding:
         return None if is_all_allowed else self.special_tokens_set & allowed
 
 
-def is_continuation(byte: int) -> bool:
+def _is_continuation(byte: int) -> bool:
     """Whether a byte goes on with a character of UTF-8 rather than beginning one."""
     return byte & 0xC0 == 0x80
+
+
+def _is_all(choice: object) -> bool:
+    return isinstance(choice, str) and choice == "all"
+
+
+def _as_id(token: int) -> int:
+    number = index(token)
+    if not 0 <= number < 1 << 32:
+        raise OverflowError(f"token ids are whole numbers of 32 bits, got {number}")
+    return number
 
 
 def _refuse(token: str) -> NoReturn:

@@ -93,9 +93,7 @@ class Tokenizer(_bpe.Tokenizer):
         return cls._from_contents(contents, special_tokens, pattern)
 
     @classmethod
-    def load(
-        cls, path: StrPath, *, pattern: str | None = None, special_tokens: SpecialTokens | None = None
-    ) -> Self:
+    def load(cls, path: StrPath, *, pattern: str | None = None, special_tokens: SpecialTokens | None = None) -> Self:
         """Read a tokenizer from a file or directory, by `save` or by others.
 
         - `tokenizer.json`, or a directory that holds one: byte-level BPE of Hugging Face's `tokenizers`. What would
@@ -132,9 +130,7 @@ class Tokenizer(_bpe.Tokenizer):
         return cls._from_contents(_bpe.read_hf(path, pattern), special_tokens, None)
 
     @classmethod
-    def _from_contents(
-        cls, contents: _bpe.Contents, special_tokens: SpecialTokens | None, pattern: str | None
-    ) -> Self:
+    def _from_contents(cls, contents: _bpe.Contents, special_tokens: SpecialTokens | None, pattern: str | None) -> Self:
         """Without `__init__`: the vocabulary goes from the file into the tokenizer without passing through Python."""
         self = cls.__new__(cls, contents, (), special_tokens, pattern=pattern)
         self._sha256 = None

@@ -243,8 +243,8 @@ impl Tokenizer {
     }
 
     /// The token of an id, None if it has none.
-    fn id_to_token<'py>(&self, py: Python<'py>, id: u32) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        self.core.id_to_token(id).map(|token| to_bytes(py, token)).transpose()
+    fn id_to_token<'py>(&self, py: Python<'py>, token_id: u32) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.core.id_to_token(token_id).map(|token| to_bytes(py, token)).transpose()
     }
 
     /// All tokens but those that are only special, in the order of their ids.
