@@ -13,7 +13,8 @@ FLOORS = [
     {"_bpe", "_extras", "_version"},
     {"tokenizer", "corpus", "data", "model", "optim"},
     {"config", "accounting"},
-    {"train", "generate"},
+    {"generate"},
+    {"train"},  # shows samples as it learns
     {"experiments"},
     {"cli", "__main__"},
 ]

@@ -202,6 +202,12 @@ def test_impossible_arguments_are_refused(prompt, options, message):
         generate(build(), prompt, **{"max_new_tokens": 1} | options)
 
 
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_a_distribution_needs_a_positive_temperature(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be positive, got {temperature}"):
+        next_id_probabilities(torch.zeros(3), temperature=temperature)
+
+
 class LetterCodec:
     def encode(self, text):
         return [ord(letter) - ord("a") for letter in text]

@@ -72,17 +72,17 @@ def test_the_tokenizer_works_without_toolchain_and_torch(environment, tmp_path):
         text = "low lower lowest<|endoftext|>"
         ids = Tokenizer.load("tokenizer.json").encode(text)
         assert tok.decode(ids) == text
-        print(json.dumps([len(vocab), ids[-1]]))
+        print(json.dumps([len(vocab), ids[-1], len(ids)]))
     """)
     (tmp_path / "corpus.txt").write_text("low lower lowest newest widest " * 50, encoding="utf-8")
-    assert json.loads(run(python, "-c", program, env=env, cwd=tmp_path)) == [277, 276]
+    assert json.loads(run(python, "-c", program, env=env, cwd=tmp_path)) == [275, 274, 4]
 
 
 def test_the_command_works_and_names_the_missing_extra(environment, tmp_path):
     python, env = environment
     assert "tokenizer" in run(python.parent / "cs336", "--help", env=env, cwd=tmp_path)
     result = subprocess.run(
-        [python.parent / "cs336", "demo", "--out", "demo"],
+        [python.parent / "cs336", "demo", "--run-dir", "demo"],
         capture_output=True,
         text=True,
         check=False,

@@ -115,7 +115,7 @@ class TrainConfig:
         device: auto takes a CUDA GPU if there is one.
         precision: fp32, or bf16 autocast over fp32 weights; auto takes bf16 where the device computes in it.
         compile: compile the forward pass and the loss.
-        num_threads: CPU threads; None means the physical cores this process may use.
+        num_threads: CPU threads; None means OMP_NUM_THREADS, or else the physical cores this process may use.
     """
 
     data: DataConfig

@@ -170,7 +170,13 @@ def generate_text(
 def next_id_probabilities(
     logits: Float[Tensor, "*batch vocab"], *, temperature: float, top_k: int | None = None, top_p: float | None = None
 ) -> Float[Tensor, "*batch vocab"]:
-    """Return the distribution that `generate` draws the next id from, in fp64. The temperature must be positive."""
+    """Return the distribution that `generate` draws the next id from, in fp64.
+
+    Raises:
+        ValueError: The temperature is not positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
     logits = logits.double()
     # The greatest becomes 0 before the division, so that no temperature is too small.
     mass = softmax((logits - logits.amax(-1, keepdim=True)) / temperature, dim=-1)

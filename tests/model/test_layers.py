@@ -96,3 +96,9 @@ def test_no_layer_has_a_bias():
 def test_embedding_refuses_an_id_without_a_row(strange):
     with pytest.raises(IndexError):
         Embedding(10, 4)(torch.tensor([0, strange]))
+
+
+def test_embedding_gradient_in_bf16_counts_beyond_256_equal_ids():
+    embedding = Embedding(4, 2, dtype=torch.bfloat16)
+    embedding(torch.zeros(4096, dtype=torch.long)).sum().backward()
+    assert embedding.weight.grad[0].tolist() == [4096, 4096]

@@ -91,6 +91,12 @@ def test_nonpositive_theta_is_refused(theta):
         RotaryPositionalEmbedding(theta, 8, max_seq_len=4)
 
 
+@pytest.mark.parametrize("position", [-1, 4])
+def test_a_position_outside_the_table_is_refused(position):
+    with pytest.raises(IndexError):
+        RotaryPositionalEmbedding(10_000.0, 8, max_seq_len=4)(torch.zeros(2, 8), torch.tensor([0, position]))
+
+
 def test_too_long_a_sequence_is_refused():
     with pytest.raises(ValueError, match=r"at most 4 .* got 5"):
         RotaryPositionalEmbedding(10_000.0, 8, max_seq_len=4)(torch.zeros(5, 8))

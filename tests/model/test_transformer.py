@@ -186,6 +186,11 @@ def test_one_batch_can_be_learnt_by_heart():
     assert loss.item() < 0.2
 
 
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_no_rows_give_no_logits(changes):
+    assert build(**changes)(ids(batch=0)).shape == (0, 7, 50)
+
+
 def test_too_long_a_sequence_is_refused():
     with pytest.raises(ValueError, match="at most context_length 12, got 13"):
         build()(ids(seq=13))

@@ -298,6 +298,14 @@ def test_latest_ignores_what_is_written_aside_and_falls_back_to_what_is_being_re
     assert latest_checkpoint(tmp_path) == tmp_path / "best.replaced"
 
 
+def test_latest_passes_over_state_files_of_others(tmp_path):
+    write(tmp_path / "c", *trained())
+    for name, content in (("list", "[]"), ("number", "5"), ("object", "{}"), ("text", "no JSON")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").write_text(content)
+    assert latest_checkpoint(tmp_path) == tmp_path / "c"
+
+
 def test_latest_of_nothing_is_none(tmp_path):
     assert latest_checkpoint(tmp_path) is None
     assert latest_checkpoint(tmp_path / "none") is None

@@ -184,6 +184,18 @@ def test_resume_passes_over_a_torn_checkpoint(config: TrainConfig) -> None:
     assert outcome(config.run_dir) == outcome(undisturbed.run_dir)
 
 
+def test_a_damaged_checkpoint_ahead_of_a_resumed_run_never_displaces_a_whole_one(config: TrainConfig) -> None:
+    config = dataclasses.replace(config, eval_every=100, log_every=1, keep_checkpoints=2)
+    train(config)
+    damaged = Path(config.run_dir) / "checkpoints" / "step_00000012" / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-7])
+    config = dataclasses.replace(config, keep_checkpoints=1)
+    train(config, resume=True, on_record=at_step(11, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    last = latest_checkpoint(config.run_dir)
+    assert last is not None
+    assert last.name == "step_00000011"
+
+
 def test_resuming_a_finished_run_changes_nothing(config: TrainConfig) -> None:
     train(config)
     before = outcome(config.run_dir)

@@ -54,7 +54,7 @@ class Demo:
     num_layers: int = 4
     num_heads: int = 4
     batch_size: int = 16
-    lr: float = 6e-3
+    lr: float = 3e-3
     seed: int = 0
     device: str = "auto"
     json: bool = False
@@ -114,7 +114,7 @@ def _print_summary(result: "DemoResult") -> None:
     paths.add_column(overflow="fold")
     for name, path in result.paths.items():
         paths.add_row(name, path)
-    paths.add_row("more", f"cs336 generate --checkpoint {result.paths['run']} --prompt 'def '")
+    paths.add_row("more", f"cs336 generate --checkpoint {result.paths['run']} --prompt def")
     console = Console(highlight=False)
     for prompt, text in result.samples[:2]:
         body = Text(prompt, style="bold").append(_first_lines(text), style="not bold")

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 
 from cs336.accounting import count_parameters
 from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig
-from cs336.generate import generate_text
+from cs336.generate import generate
 from cs336.model import ModelConfig, TransformerLM
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.train.checkpoint import read_checkpoint
 from cs336.train.curves import plot_curves
+from cs336.train.device import choose_device, cpu_threads, default_num_threads
 from cs336.train.durable import write_file
 from cs336.train.learner import measure_tokens_per_s
 from cs336.train.loop import TrainResult, train
@@ -60,7 +61,7 @@ class DemoConfig:
         num_samples: How often samples are taken while it learns.
         sample_tokens: Tokens in a sample.
         prompts: What the samples continue; the first one is followed while the model learns.
-        compile: Compile the training step; None does so where a C++ compiler is found and the time suffices.
+        compile: Compile the training step; None does so where it pays: with a C++ compiler and a minute or more.
         seed: Determines weights, batches and samples.
         device: auto, cpu or cuda.
     """
@@ -75,11 +76,11 @@ class DemoConfig:
     num_layers: int = 4
     num_heads: int = 4
     batch_size: int = 16
-    lr: float = 6e-3
+    lr: float = 3e-3
     valid_share: float = 0.02
     num_samples: int = 4
     sample_tokens: int = 120
-    prompts: tuple[str, ...] = ("def ", "class ", "import ", "    for ", "if __name__ ==")
+    prompts: tuple[str, ...] = ("def", "class", "import", "    for", "if __name__ ==")
     compile: bool | None = None
     seed: int = 0
     device: str = "auto"
@@ -189,11 +190,12 @@ def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
     with clock.stage("training"):
         num_parameters = count_parameters(train_config.model).total
         observer.on_stage(f"training {num_parameters:,} weights for {train_config.num_steps:,} steps")
-        time_limit_s = math.inf if config.steps else max(1.0, config.minutes * 60 - clock.elapsed_s() - 5)
+        time_limit_s = math.inf if config.steps else max(1.0, 0.93 * config.minutes * 60 - clock.elapsed_s())
         with observer.on_train(train_config) as on_record:
             result = train(train_config, on_record=on_record, time_limit_s=time_limit_s)
     with clock.stage("samples"):
-        samples = _final_samples(config, result, tokenizer) if result.status in ("finished", "out of time") else []
+        is_whole = result.status in ("finished", "out of time")
+        samples = _final_samples(config, result, tokenizer) if is_whole else []
         paths = _write_pictures(run_dir, samples)
     return DemoResult(
         num_documents=corpus.num_documents,
@@ -280,29 +282,46 @@ def _train_tokenizer(config: DemoConfig, run_dir: Path, observer: Observer) -> T
 def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, num_valid_tokens: int) -> TrainConfig:
     """Choose the number of steps that fits into the time left, so that the rate has come down when it is over."""
     budget_s = config.minutes * 60
-    compiled = config.compile if config.compile is not None else _can_compile() and budget_s >= 60
+    compiled = config.compile if config.compile is not None else _pays_to_compile(budget_s) and config.steps is None
     plan = _train_config(config, tokenizer, num_steps=config.steps or 1, compiled=compiled)
     if config.steps is not None:
         return plan
-    try:
-        tokens_per_s = measure_tokens_per_s(plan)
-    except Exception:  # a compiler can fail in any way; the demo works without one
-        if not compiled:
-            raise
-        plan = dataclasses.replace(plan, compile=False)
-        tokens_per_s = measure_tokens_per_s(plan)
-    # a forward pass costs a third of a step; a sample about as much as a hundred steps' worth of its tokens, without
-    # a cache of keys and values; the second compilation comes from the compiler's own cache
-    valid_s = (config.num_samples + 1) * num_valid_tokens / (2 * tokens_per_s)
+    plan, tokens_per_s = _fastest(plan)
+    # a forward pass costs a third of a step, compiled or not half of one; a sample computes its context anew for each
+    # token; the second compilation comes from the compiler's own cache
+    valid_s = 2 * config.num_samples * num_valid_tokens / (2 * tokens_per_s)
     samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
     rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
     num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
-    return _train_config(config, tokenizer, num_steps=num_steps, compiled=plan.compile)
+    chosen = _train_config(config, tokenizer, num_steps=num_steps, compiled=plan.compile)
+    return dataclasses.replace(chosen, num_threads=plan.num_threads)
+
+
+def _fastest(plan: TrainConfig) -> tuple[TrainConfig, float]:
+    """Return the way to run a plan on this machine as it is now, and its tokens/s.
+
+    Threads wait for one another some hundred times a step: where other programs hold the cores, several can be twenty
+    times slower than one (2 cores, load 4).
+    """
+    try:
+        tokens_per_s = measure_tokens_per_s(plan)
+    except Exception:  # a compiler can fail in any way; the demo works without one
+        if not plan.compile:
+            raise
+        plan = dataclasses.replace(plan, compile=False)
+        tokens_per_s = measure_tokens_per_s(plan)
+    alone = dataclasses.replace(plan, num_threads=1)
+    if default_num_threads() == 1 or choose_device(plan.device).type != "cpu":
+        return plan, tokens_per_s
+    uncompiled_alone = dataclasses.replace(alone, compile=False)
+    if measure_tokens_per_s(uncompiled_alone, num_steps=2, num_warmup_steps=1) < tokens_per_s:
+        return plan, tokens_per_s
+    return alone, measure_tokens_per_s(alone)
 
 
 def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, compiled: bool) -> TrainConfig:
     run_dir = Path(config.run_dir)
-    every = max(1, math.ceil(num_steps / config.num_samples))
+    sample_every = max(1, math.ceil(num_steps / config.num_samples))
     return TrainConfig(
         data=DataConfig(
             train=str(run_dir / "train.npy"),
@@ -322,11 +341,11 @@ def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, c
         run_dir=config.run_dir,
         batch_size=config.batch_size,
         steps=num_steps,
-        eval_every=every,
+        eval_every=max(1, math.ceil(num_steps / (2 * config.num_samples))),
         checkpoint_every=num_steps,
         keep_checkpoints=1,
         log_every=max(1, num_steps // 100),
-        sample_every=every,
+        sample_every=sample_every,
         sample_prompts=config.prompts[:1],
         sample_tokens=config.sample_tokens,
         seed=config.seed,
@@ -335,8 +354,9 @@ def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, c
     )
 
 
-def _can_compile() -> bool:
-    return any(shutil.which(name) is not None for name in ("g++", "clang++"))
+def _pays_to_compile(budget_s: float) -> bool:
+    """Compiling takes some 20 s of two cores and halves the time of a step; it needs a C++ compiler."""
+    return budget_s >= 60 and any(shutil.which(name) is not None for name in ("g++", "clang++"))
 
 
 def _final_samples(config: DemoConfig, result: TrainResult, tokenizer: Tokenizer) -> list[tuple[str, str]]:
@@ -344,39 +364,33 @@ def _final_samples(config: DemoConfig, result: TrainResult, tokenizer: Tokenizer
     checkpoint = read_checkpoint(result.checkpoint, with_optimizer=False)
     model = TransformerLM(ModelConfig(**checkpoint.config["model"]))
     checkpoint.restore(model)
-    return [
-        (
-            prompt,
-            generate_text(
-                model,
-                tokenizer,
-                prompt,
-                max_new_tokens=config.sample_tokens,
-                temperature=0.7,
-                top_p=0.95,
-                stop_id=tokenizer.eos_id,
-                seed=config.seed,
-            ),
+    with cpu_threads(1):
+        new_ids = generate(
+            model,
+            [tokenizer.encode(prompt) for prompt in config.prompts],
+            max_new_tokens=config.sample_tokens,
+            temperature=0.7,
+            top_p=0.95,
+            stop_id=tokenizer.eos_id,
+            seed=config.seed,
         )
-        for prompt in config.prompts
-    ]
+    return [(prompt, tokenizer.decode(ids)) for prompt, ids in zip(config.prompts, new_ids, strict=True)]
 
 
 def _write_pictures(run_dir: Path, samples: Iterable[tuple[str, str]]) -> dict[str, str]:
+    records = read_metrics(run_dir) if (run_dir / "metrics.jsonl").exists() else []
     pieces = [
         f"=== step {record['step']}, while it learned ===\n{record['prompt']}{record['text']}\n"
-        for record in read_metrics(run_dir)
+        for record in records
         if record["kind"] == "sample"
     ]
     pieces += [f"=== the final model ===\n{prompt}{text}\n" for prompt, text in samples]
     write_file(run_dir / "samples.txt", "\n".join(pieces).encode())
-    plot_curves(run_dir, run_dir / "curve.png", title="Learning curve")
-    return {
-        "run": str(run_dir),
-        "curve": str(run_dir / "curve.png"),
-        "samples": str(run_dir / "samples.txt"),
-        "tokenizer": str(run_dir / "tokenizer.json"),
-    }
+    paths = {"run": run_dir, "samples": run_dir / "samples.txt", "tokenizer": run_dir / "tokenizer.json"}
+    if any(record["kind"] in ("train", "valid") for record in records):  # not if it was stopped in its first steps
+        paths["curve"] = run_dir / "curve.png"
+        plot_curves(run_dir, paths["curve"], title="Learning curve")
+    return {name: str(path) for name, path in paths.items()}
 
 
 def _clear(run_dir: Path) -> None:

@@ -67,7 +67,7 @@ class MultiHeadSelfAttention(nn.Module):
         return self.output_proj(heads.transpose(-3, -2).flatten(-2))
 
     def _split_heads(self, x: Float[Tensor, "*batch seq d_model"]) -> Float[Tensor, "*batch heads seq d_k"]:
-        return x.reshape(*x.shape[:-1], self.num_heads, -1).transpose(-3, -2)
+        return torch.unflatten(x, -1, (self.num_heads, -1)).transpose(-3, -2)
 
 
 def _attend_plain(

@@ -1,10 +1,19 @@
-"""The functions without weights: softmax, SiLU, attention."""
+"""The functions without weights: table look-up, softmax, SiLU, attention."""
 
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+
+def take_rows(table: Float[Tensor, "rows width"], indices: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape width"]:
+    """Return the row of each index; there must be one.
+
+    `table[indices]` would take -1 for the last row. On a CPU its gradient is up to 3 times as slow besides, and in bf16
+    stops growing at 256 equal indices. On a GPU this one's gradient is summed in no fixed order.
+    """
+    return table.index_select(0, indices.flatten()).view(*indices.shape, table.shape[1])
 
 
 def softmax(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:

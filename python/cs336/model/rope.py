@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cs336.model.functional import take_rows
+
 
 class RotaryPositionalEmbedding(nn.Module):
     """Rotate each pair of coordinates (2k, 2k + 1) at position i by the angle `i * theta^(-2k / d_k)`.
@@ -39,6 +41,7 @@ class RotaryPositionalEmbedding(nn.Module):
 
         Raises:
             ValueError: The sequence is longer than max_seq_len, and no positions were given.
+            IndexError: A position is negative or not below max_seq_len (on the CPU; a GPU stops with an assertion).
         """
         if positions is None:
             seq, max_seq_len = x.shape[-2], self.cosines.shape[0]
@@ -46,7 +49,7 @@ class RotaryPositionalEmbedding(nn.Module):
                 raise ValueError(f"sequence length must be at most {max_seq_len} (max_seq_len of rope), got {seq}")
             cosines, sines = self.cosines[:seq], self.sines[:seq]
         else:
-            cosines, sines = self.cosines[positions], self.sines[positions]
+            cosines, sines = take_rows(self.cosines, positions), take_rows(self.sines, positions)
         even, odd = x[..., 0::2], x[..., 1::2]
         rotated = torch.stack((even * cosines - odd * sines, even * sines + odd * cosines), dim=-1)
         return rotated.flatten(-2).to(x.dtype)

@@ -166,7 +166,10 @@ def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -
     path = Path(path)
     facts = _read_state(path)
     model_state, _ = _from_safetensors(_read_verified(path / _MODEL_FILE, facts), str(path / _MODEL_FILE))
-    optimizer_file = path / _OPTIMIZER_FILE
+    optimizer_state = None
+    if with_optimizer:
+        optimizer_file = path / _OPTIMIZER_FILE
+        optimizer_state = _from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
     return Checkpoint(
         path=path,
         step=facts["step"],
@@ -175,9 +178,7 @@ def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -
         tokenizer_hash=facts["tokenizer_hash"],
         eos_id=facts["eos_id"],
         model_state=model_state,
-        optimizer_state=_from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
-        if with_optimizer
-        else None,
+        optimizer_state=optimizer_state,
     )
 
 
@@ -186,10 +187,8 @@ def latest_checkpoint(run_dir: str | PathLike[str]) -> Path | None:
 
     Torn and damaged ones are passed over, at the cost of reading each candidate once.
     """
-    found = []
-    for state_file in [*Path(run_dir).glob(f"*/{_STATE_FILE}"), *Path(run_dir).glob(f"checkpoints/*/{_STATE_FILE}")]:
-        if state_file.parent.suffix != ".tmp":
-            found.append(state_file.parent)
+    state_files = (file for place in ("*", "checkpoints/*") for file in Path(run_dir).glob(f"{place}/{_STATE_FILE}"))
+    found = [file.parent for file in state_files if file.parent.suffix != ".tmp"]
     for path in sorted(found, key=_step_or_less, reverse=True):
         try:
             facts = _read_state(path)

@@ -40,8 +40,16 @@ def cpu_computes_bf16() -> bool:
     return bool(_cpu_flags() & {"amx_bf16", "avx512_bf16"})
 
 
-def physical_cores() -> int:
-    """Return the physical cores this process may use; a second thread on a core only slows matrix products down."""
+def default_num_threads() -> int:
+    """Return what `OMP_NUM_THREADS` asks for, else the physical cores this process may use.
+
+    A second thread on a core only slows matrix products down.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else _physical_cores()
+
+
+def _physical_cores() -> int:
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = {_core_of(cpu) for cpu in usable}
     return max(1, min(len(cores), _quota() or len(cores)))

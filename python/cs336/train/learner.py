@@ -13,7 +13,7 @@ from cs336.config import TrainConfig
 from cs336.data import TokenDataset, get_batch
 from cs336.model import TransformerLM
 from cs336.optim import AdamW, clip_gradients, cosine_schedule
-from cs336.train.device import choose_device, choose_precision, cpu_threads, physical_cores
+from cs336.train.device import choose_device, choose_precision, cpu_threads, default_num_threads
 from cs336.train.loss import cross_entropy
 
 
@@ -106,7 +106,7 @@ def measure_tokens_per_s(config: TrainConfig, *, num_steps: int = 8, num_warmup_
 
     The warm-up steps are not counted: they pay for compilation and for the first allocations.
     """
-    with cpu_threads(config.num_threads or physical_cores()):
+    with cpu_threads(config.num_threads or default_num_threads()):
         learner = Learner(config)
         dataset = open_dataset(config, config.data.train)
         for step in range(num_warmup_steps + num_steps):

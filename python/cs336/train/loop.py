@@ -26,7 +26,7 @@ from cs336.data import TokenDataset
 from cs336.generate import generate_text
 from cs336.tokenizer import Tokenizer
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
-from cs336.train.device import cpu_threads, physical_cores
+from cs336.train.device import cpu_threads, default_num_threads
 from cs336.train.evaluate import Evaluation, evaluate
 from cs336.train.learner import Learner, open_dataset
 from cs336.train.loss import bits_per_byte
@@ -92,7 +92,7 @@ def train(
         ValueError: The data does not fit the model, or the run directory holds another run; nothing was trained.
         OSError: A file cannot be read or written.
     """
-    with cpu_threads(config.num_threads or physical_cores()):
+    with cpu_threads(config.num_threads or default_num_threads()):
         run = _Run(config, on_record=on_record, time_limit_s=time_limit_s)
         with RunLog(config, resume=resume) as log, StopSignals() as signals:
             run.start(log)
@@ -281,7 +281,8 @@ class _Run:
 
     def _sample(self, prompt: str) -> str:
         assert self.tokenizer is not None, "_load_tokenizer holds that a run with samples has one"
-        with self.learner.autocast():
+        # products of a single row are too small to share: a second thread would only be waited for
+        with self.learner.autocast(), cpu_threads(1):
             return generate_text(
                 self.learner.model,
                 self.tokenizer,
@@ -378,10 +379,13 @@ class _Run:
         return self.step, self.progress.validated_step, self.progress.sampled_step
 
     def _drop_old_checkpoints(self, directory: Path) -> None:
-        """Keep the latest ones and the one with the lowest validation loss."""
+        """Keep the latest ones up to this step and the one with the lowest validation loss."""
         steps = sorted(int(path.name.removeprefix("step_")) for path in directory.glob("step_" + "[0-9]" * 8))
-        for step in steps[: -self.config.keep_checkpoints]:
-            if step != self.progress.best_step:
+        past = [step for step in steps if step <= self.step]
+        # what lies ahead could not be read when the run was taken up, or it would have been taken up there
+        kept = {*past[-self.config.keep_checkpoints :], self.progress.best_step}
+        for step in steps:
+            if step not in kept:
                 shutil.rmtree(directory / f"step_{step:08d}")
 
     def _bytes_per_token(self) -> float | None:

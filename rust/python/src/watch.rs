@@ -12,8 +12,12 @@ use pyo3::prelude::*;
 
 use crate::error::to_py;
 
-/// Well under the second that Ctrl-C may take, and rare enough to cost nothing.
+/// The longest time between two looks, well under the second that Ctrl-C may take, and rare enough to cost nothing.
 const POLL: Duration = Duration::from_millis(50);
+
+/// The time before the first look; each later one comes after twice as long, up to [`POLL`]. So a call of a few
+/// milliseconds is heard of, too.
+const FIRST_POLL: Duration = Duration::from_millis(1);
 
 /// Below this many bytes a call ends so soon that nobody needs to watch it.
 pub(crate) const LONG_BYTES: usize = 1 << 20;
@@ -21,7 +25,7 @@ pub(crate) const LONG_BYTES: usize = 1 << 20;
 /// Below this many bytes (some microseconds) the GIL is kept: taking it back can cost a switch interval.
 pub(crate) const TINY_BYTES: usize = 1 << 11;
 
-/// Runs `work` without the GIL. Every [`POLL`] it calls `progress(stage, done, total)` and Python's signal handlers;
+/// Runs `work` without the GIL. Every [`POLL`] or sooner it calls `progress(stage, done, total)` and Python's signal handlers;
 /// an exception from either cancels the work and is raised once that has stopped.
 pub(crate) fn run_watched<T: Send>(
     py: Python<'_>,
@@ -41,9 +45,12 @@ pub(crate) fn run_watched<T: Send>(
         });
         let worker = worker.ok()?;
         let mut failure = None;
+        let mut poll = FIRST_POLL;
         loop {
             let ended = &mut ended;
-            if py.detach(move || ended.recv_timeout(POLL)) == Err(RecvTimeoutError::Disconnected) {
+            let wait = poll;
+            poll = POLL.min(2 * wait);
+            if py.detach(move || ended.recv_timeout(wait)) == Err(RecvTimeoutError::Disconnected) {
                 break;
             }
             if failure.is_none()

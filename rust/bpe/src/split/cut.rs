@@ -2,13 +2,12 @@
 //!
 //! Parallel counting, parallel encoding and streaming all cut here; that is what makes them exact. A place is safe if
 //! no special token lies across it and the pattern is known to end a pretoken there whatever stands further away. For
-//! GPT-2's pattern the two characters around the place decide (see [`gpt2::always_splits`]); of any other regular
+//! the named patterns the two characters around the place decide (see [`Pattern::always_splits`]); of any other regular
 //! expression nothing is known, so that only the edges of special tokens are safe.
 
-use super::gpt2;
 use super::pattern::Pattern;
 use super::special::SpecialTokens;
-use super::unicode::{class_at, class_before, is_continuation};
+use super::unicode::is_continuation;
 
 /// Finds safe cuts for one pattern and one set of special tokens.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +57,7 @@ impl Cutter<'_> {
         if is_continuation(text[at]) {
             return false;
         }
-        let is_apostrophe = text[at - 1] == b'\'';
-        gpt2::always_splits(class_before(text, at), is_apostrophe, class_at(text, at).0)
-            && !self.specials.lies_across(text, at, more_follows)
+        self.pattern.always_splits(text, at) && !self.specials.lies_across(text, at, more_follows)
     }
 }
 
@@ -84,9 +81,10 @@ mod tests {
     use super::*;
 
     const PIECES: &[&str] = &[
-        "'", "s", "ll", "re", "x", "é", "日", "0", "½", " ", "\n", "\u{a0}", "\u{3000}", ".", "<", "<|", "<|e|>", "|>",
-        "ab", "🙂",
+        "'", "s", "ll", "re", "x", "é", "日", "0", "½", " ", "\n", "\r", "/", "A", "ǅ", "\u{301}", "\u{a0}",
+        "\u{3000}", ".", "<", "<|", "<|e|>", "|>", "ab", "🙂",
     ];
+    const PATTERNS: &[&str] = &["gpt2", "cl100k", "llama3", "qwen2", "o200k", r"\w+ |.\n|[^x]"];
     const SPECIALS: &[&str] = &["<|e|>", "<|e|><|e|>", "ab", "ba", "x.", " <"];
 
     fn pretokens(pattern: &Pattern, specials: &SpecialTokens, text: &str) -> Vec<String> {
@@ -114,10 +112,10 @@ mod tests {
             pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40),
             num_specials in 0..=SPECIALS.len(),
             target in 1_usize..20,
-            named in any::<bool>(),
+            name in prop::sample::select(PATTERNS),
         ) {
             let text = pieces.concat();
-            let pattern = Pattern::parse(if named { "gpt2" } else { r"\w+ |.\n|[^x]" }).unwrap();
+            let pattern = Pattern::parse(name).unwrap();
             let tokens: Vec<String> = SPECIALS[..num_specials].iter().map(ToString::to_string).collect();
             let specials = SpecialTokens::new(&tokens).unwrap();
             let cutter = Cutter { pattern: &pattern, specials: &specials };
@@ -133,11 +131,11 @@ mod tests {
             pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40),
             known in 0_usize..40,
             num_specials in 0..=SPECIALS.len(),
-            named in any::<bool>(),
+            name in prop::sample::select(PATTERNS),
         ) {
             let text = pieces.concat();
             let known = pieces[..known.min(pieces.len())].concat();
-            let pattern = Pattern::parse(if named { "gpt2" } else { r"\w+ |.\n|[^x]" }).unwrap();
+            let pattern = Pattern::parse(name).unwrap();
             let tokens: Vec<String> = SPECIALS[..num_specials].iter().map(ToString::to_string).collect();
             let specials = SpecialTokens::new(&tokens).unwrap();
             let cutter = Cutter { pattern: &pattern, specials: &specials };

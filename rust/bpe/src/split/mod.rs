@@ -3,9 +3,11 @@
 //! A text is first cut at its special tokens into segments, each segment by the pattern into pretokens. Merges happen
 //! within a pretoken only, so that everything after this stage looks at pretokens alone.
 
+mod cl100k;
 mod classes;
 pub(crate) mod cut;
 mod gpt2;
+mod o200k;
 mod pattern;
 mod special;
 mod unicode;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use fancy_regex::{Regex, RegexBuilder};
 
-use super::gpt2;
+use super::unicode::{category_at, category_before};
+use super::{cl100k, gpt2, o200k};
 use crate::error::{Error, Result};
 use crate::raw::classify::classifier;
 
@@ -22,20 +23,76 @@ pub struct Pattern(Rule);
 
 #[derive(Clone, Debug)]
 enum Rule {
-    Gpt2,
+    Scanned(&'static Named),
     Regex(Arc<Regex>),
 }
 
+/// A pattern that is scanned by hand.
+#[derive(Debug)]
+struct Named {
+    name: &'static str,
+    /// The expression that it stands for, and others that mean the same.
+    regexes: &'static [&'static str],
+    scanner: Scanner,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Scanner {
+    Gpt2,
+    Cl100k(cl100k::Variant),
+    O200k,
+}
+
+static NAMED: [Named; 5] = [
+    Named {
+        name: "gpt2",
+        regexes: &[gpt2::REGEX, gpt2::ORIGINAL_REGEX, gpt2::POSSESSIVE_REGEX],
+        scanner: Scanner::Gpt2,
+    },
+    Named {
+        name: "cl100k",
+        regexes: &[
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+        ],
+        scanner: Scanner::Cl100k(cl100k::Variant { max_digits: 3, keeps_end_whole: true }),
+    },
+    Named {
+        name: "llama3",
+        regexes: &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+        scanner: Scanner::Cl100k(cl100k::Variant { max_digits: 3, keeps_end_whole: false }),
+    },
+    Named {
+        name: "qwen2",
+        regexes: &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+        scanner: Scanner::Cl100k(cl100k::Variant { max_digits: 1, keeps_end_whole: false }),
+    },
+    Named {
+        name: "o200k",
+        regexes: &[
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+        scanner: Scanner::O200k,
+    },
+];
+
 impl Pattern {
-    /// The pattern called `"gpt2"`, or the regular expression itself. GPT-2's expression, in either of its usual
-    /// spellings, is recognised and scanned by hand.
+    /// A named pattern (`"gpt2"`, `"cl100k"`, `"llama3"`, `"qwen2"`, `"o200k"`), or the regular expression itself. That
+    /// of a named pattern, in its usual spellings, is recognised and scanned by hand.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if it is empty, does not compile or compiles to too much.
     pub fn parse(name_or_regex: &str) -> Result<Self> {
+        if let Some(named) =
+            NAMED.iter().find(|named| named.name == name_or_regex || named.regexes.contains(&name_or_regex))
+        {
+            return Ok(Self(Rule::Scanned(named)));
+        }
         match name_or_regex {
-            "gpt2" | gpt2::REGEX | gpt2::ORIGINAL_REGEX => Ok(Self(Rule::Gpt2)),
-            "" => Err(Error::invalid("the pattern is empty, expected \"gpt2\" or a regular expression")),
+            "" => Err(Error::invalid(format!("the pattern is empty, expected {} or a regular expression", names()))),
             regex if regex.len() > SOURCE_SIZE_LIMIT => Err(Error::invalid(format!(
                 "the pattern is {} bytes long, expected at most {SOURCE_SIZE_LIMIT}",
                 regex.len()
@@ -47,7 +104,8 @@ impl Pattern {
                 .map(|compiled| Self(Rule::Regex(Arc::new(compiled))))
                 .map_err(|error| {
                     Error::invalid(format!(
-                        "the pattern {regex:?} is neither \"gpt2\" nor a valid regular expression: {error}"
+                        "the pattern {regex:?} is neither {} nor a valid regular expression: {error}",
+                        names()
                     ))
                 }),
         }
@@ -56,7 +114,7 @@ impl Pattern {
     /// The name of a named pattern, otherwise the regular expression.
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Rule::Gpt2 => "gpt2",
+            Rule::Scanned(named) => named.name,
             Rule::Regex(regex) => regex.as_str(),
         }
     }
@@ -64,14 +122,27 @@ impl Pattern {
     /// The regular expression, also for a named pattern.
     pub fn regex(&self) -> &str {
         match &self.0 {
-            Rule::Gpt2 => gpt2::REGEX,
+            Rule::Scanned(named) => named.regexes[0],
             Rule::Regex(regex) => regex.as_str(),
         }
     }
 
     /// Whether the places where a text may be cut are known from the characters around them.
     pub(crate) fn splits_locally(&self) -> bool {
-        matches!(self.0, Rule::Gpt2)
+        matches!(self.0, Rule::Scanned(_))
+    }
+
+    /// Whether, on any text that has the same two characters around `at`, the pattern ends a pretoken there and comes
+    /// to the same pretokens when the text is cut there. `at` lies between two characters of `text`.
+    pub(crate) fn always_splits(&self, text: &[u8], at: usize) -> bool {
+        let Rule::Scanned(named) = &self.0 else { return false };
+        let (before, after) = (category_before(text, at), category_at(text, at).0);
+        let (before_byte, after_byte) = (text[at - 1], text[at]);
+        match named.scanner {
+            Scanner::Gpt2 => gpt2::always_splits(before.class(), before_byte, after.class()),
+            Scanner::Cl100k(_) => cl100k::always_splits(before.class(), before_byte, after.class(), after_byte),
+            Scanner::O200k => o200k::always_splits(before, before_byte, after, after_byte),
+        }
     }
 
     /// Calls `visit` with the range of each pretoken of `text`, which holds no special token, in order. The ranges
@@ -85,18 +156,45 @@ impl Pattern {
         text: &str,
         mut visit: impl FnMut(Range<usize>) -> Result<()>,
     ) -> Result<()> {
-        match &self.0 {
-            Rule::Gpt2 => {
-                let mut start = 0;
-                gpt2::for_each_end(text.as_bytes(), classifier(), |end| {
-                    visit(start..end)?;
-                    start = end;
-                    Ok(())
-                })
+        let named = match &self.0 {
+            Rule::Scanned(named) => named,
+            Rule::Regex(regex) => return for_each_match(regex, text, visit),
+        };
+        let bytes = text.as_bytes();
+        let mut start = 0;
+        let mut visit_end = |end| {
+            visit(start..end)?;
+            start = end;
+            Ok(())
+        };
+        match named.scanner {
+            Scanner::Gpt2 => gpt2::for_each_end(bytes, classifier(), visit_end),
+            Scanner::Cl100k(variant) => {
+                for_each_end(bytes, |start| cl100k::pretoken_end(variant, bytes, start), visit_end)
             }
-            Rule::Regex(regex) => for_each_match(regex, text, visit),
+            Scanner::O200k => for_each_end(bytes, |start| o200k::pretoken_end(bytes, start), &mut visit_end),
         }
     }
+}
+
+#[inline]
+fn for_each_end(
+    text: &[u8],
+    pretoken_end: impl Fn(usize) -> usize,
+    mut visit: impl FnMut(usize) -> Result<()>,
+) -> Result<()> {
+    let mut start = 0;
+    while start < text.len() {
+        start = pretoken_end(start);
+        visit(start)?;
+    }
+    Ok(())
+}
+
+/// The names, for error messages.
+fn names() -> String {
+    let names: Vec<String> = NAMED.iter().map(|named| format!("{:?}", named.name)).collect();
+    names.join(", ")
 }
 
 impl PartialEq for Pattern {
@@ -126,13 +224,16 @@ fn for_each_match(regex: &Regex, text: &str, mut visit: impl FnMut(Range<usize>)
 fn backtracked(regex: &Regex, offset: usize, error: &fancy_regex::Error) -> Error {
     Error::invalid(format!(
         "the pattern {:?} gave up {offset} bytes into a piece of text ({error}); rewrite it so that it needs less \
-         backtracking, or use the named pattern \"gpt2\"",
-        regex.as_str()
+         backtracking, or use one of {}",
+        regex.as_str(),
+        names()
     ))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pretokens(pattern: &str, text: &str) -> Result<Vec<String>> {
@@ -151,9 +252,89 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_gpt2_are_the_named_pattern() {
-        for regex in [gpt2::REGEX, gpt2::ORIGINAL_REGEX] {
-            assert_eq!(Pattern::parse(regex).unwrap().as_str(), "gpt2");
+    fn the_spellings_of_a_named_pattern_are_recognised() {
+        for named in &NAMED {
+            for regex in named.regexes {
+                assert_eq!(Pattern::parse(regex).unwrap().as_str(), named.name);
+            }
+        }
+    }
+
+    /// The expression itself, by the engine, with no name recognised.
+    fn by_regex(regex: &Regex, text: &str) -> Vec<String> {
+        regex.find_iter(text).map(|found| found.unwrap().as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn scanners_agree_with_their_regexes_around_every_code_point() {
+        for named in &NAMED {
+            let regexes: Vec<Regex> = named.regexes.iter().map(|regex| Regex::new(regex).unwrap()).collect();
+            for character in '\0'..=char::MAX {
+                let c = character;
+                let text = format!("a{c}b {c}A{c}{c}b'{c}S'{c}\r\n{c}/ \n {c}1{c}23'll{c}!{c}\n/{c} {c}");
+                let found = pretokens(named.name, &text).unwrap();
+                assert_eq!(found, by_regex(&regexes[0], &text), "{} {character:?}", named.name);
+                if character < '\u{3100}' {
+                    for regex in &regexes[1..] {
+                        assert_eq!(found, by_regex(regex, &text), "{} {character:?}", named.name);
+                    }
+                }
+            }
+        }
+    }
+
+    const PIECES: &[&str] = &[
+        "'",
+        "s",
+        "S",
+        "D",
+        "ll",
+        "lL",
+        "ve",
+        "RE",
+        "\u{17f}",
+        "x",
+        "X",
+        "é",
+        "É",
+        "ǅ",
+        "ʰ",
+        "日",
+        "0",
+        "9",
+        "٣",
+        "½",
+        " ",
+        " ",
+        "\n",
+        "\r",
+        "\r\n",
+        "\t",
+        "\u{85}",
+        "\u{a0}",
+        "\u{3000}",
+        "\u{1c}",
+        "/",
+        "!",
+        ".",
+        "\u{301}",
+        "\u{93e}",
+        "👩\u{200d}💻",
+        "\u{212a}",
+        "\0",
+        "\u{10ffff}",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8_000))]
+
+        #[test]
+        fn scanners_agree_with_their_regexes_on_adversarial_text(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..100), which in 0..NAMED.len()
+        ) {
+            let text = pieces.concat();
+            let regex = Regex::new(NAMED[which].regexes[0]).unwrap();
+            prop_assert_eq!(pretokens(NAMED[which].name, &text).unwrap(), by_regex(&regex, &text));
         }
     }
 

@@ -15,14 +15,75 @@ pub(crate) enum Class {
     Other,
 }
 
-/// The class of a code point.
-pub(crate) fn class_of(code_point: u32) -> Class {
-    let block = BLOCK_OF[(code_point >> 8) as usize];
-    match BLOCKS[block as usize][(code_point & 0xFF) as usize] {
-        b'1'..=b'3' => Class::Letter,
-        b'5' => Class::Number,
-        b'6' => Class::Space,
-        _ => Class::Other,
+/// The finer classes of the patterns that look at the case of letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Category {
+    /// `[\p{Lu}\p{Lt}]`
+    Upper,
+    /// `\p{Ll}`
+    Lower,
+    /// `[\p{Lm}\p{Lo}]`
+    Caseless,
+    /// `\p{M}`
+    Mark,
+    /// `\p{N}`
+    Number,
+    /// `\s`
+    Space,
+    /// None of these.
+    Other,
+}
+
+impl Category {
+    fn of(code_point: u32) -> Self {
+        let block = BLOCK_OF[(code_point >> 8) as usize];
+        match BLOCKS[block as usize][(code_point & 0xFF) as usize] {
+            b'1' => Self::Upper,
+            b'2' => Self::Lower,
+            b'3' => Self::Caseless,
+            b'4' => Self::Mark,
+            b'5' => Self::Number,
+            b'6' => Self::Space,
+            _ => Self::Other,
+        }
+    }
+
+    /// The coarser class.
+    pub(crate) fn class(self) -> Class {
+        match self {
+            Self::Upper | Self::Lower | Self::Caseless => Class::Letter,
+            Self::Number => Class::Number,
+            Self::Space => Class::Space,
+            Self::Mark | Self::Other => Class::Other,
+        }
+    }
+}
+
+/// The categories of the 128 ASCII characters.
+static ASCII_CATEGORIES: [Category; 128] = {
+    let mut categories = [Category::Other; 128];
+    let mut byte = 0u8;
+    while byte < 128 {
+        categories[byte as usize] = match byte {
+            b'A'..=b'Z' => Category::Upper,
+            b'a'..=b'z' => Category::Lower,
+            b'0'..=b'9' => Category::Number,
+            b'\t'..=b'\r' | b' ' => Category::Space,
+            _ => Category::Other,
+        };
+        byte += 1;
+    }
+    categories
+};
+
+/// The category and the length in bytes of the character at `at`; malformed UTF-8 as in [`class_at`].
+#[inline]
+pub(crate) fn category_at(text: &[u8], at: usize) -> (Category, usize) {
+    match ASCII_CATEGORIES.get(text[at] as usize) {
+        Some(&category) => (category, 1),
+        None => {
+            decode(text, at).map_or((Category::Other, 1), |(code_point, length)| (Category::of(code_point), length))
+        }
     }
 }
 
@@ -53,24 +114,29 @@ pub(crate) fn class_at(text: &[u8], at: usize) -> (Class, usize) {
 }
 
 fn class_beyond_ascii(text: &[u8], at: usize) -> (Class, usize) {
+    decode(text, at).map_or((Class::Other, 1), |(code_point, length)| (Category::of(code_point).class(), length))
+}
+
+/// The code point beyond ASCII at `at` and its length in bytes; `None` if it is malformed.
+fn decode(text: &[u8], at: usize) -> Option<(u32, usize)> {
     let (length, high_bits) = match text[at] {
         lead @ 0xC2..=0xDF => (2, u32::from(lead & 0x1F)),
         lead @ 0xE0..=0xEF => (3, u32::from(lead & 0x0F)),
         lead @ 0xF0..=0xF4 => (4, u32::from(lead & 0x07)),
-        _ => return (Class::Other, 1),
+        _ => return None,
     };
-    let Some(rest) = text.get(at + 1..at + length) else { return (Class::Other, 1) };
+    let rest = text.get(at + 1..at + length)?;
     let code_point = rest.iter().fold(high_bits, |bits, byte| bits << 6 | u32::from(byte & 0x3F));
-    if code_point > 0x10_FFFF { (Class::Other, 1) } else { (class_of(code_point), length) }
+    (code_point <= 0x10_FFFF).then_some((code_point, length))
 }
 
-/// The class of the character that ends right before `end`, which must not be 0.
-pub(crate) fn class_before(text: &[u8], end: usize) -> Class {
+/// The category of the character that ends right before `end`, which must not be 0.
+pub(crate) fn category_before(text: &[u8], end: usize) -> Category {
     let mut at = end - 1;
     while at > 0 && end - at < 4 && is_continuation(text[at]) {
         at -= 1;
     }
-    class_at(&text[..end], at).0
+    category_at(&text[..end], at).0
 }
 
 /// Whether a byte is the second or a later one of a character.
@@ -109,7 +175,7 @@ mod tests {
             };
             let encoded = character.encode_utf8(&mut buffer).as_bytes();
             assert_eq!(class_at(encoded, 0), (expected, encoded.len()), "{character:?}");
-            assert_eq!(class_before(encoded, encoded.len()), expected, "{character:?}");
+            assert_eq!(category_before(encoded, encoded.len()).class(), expected, "{character:?}");
         }
     }
 
@@ -120,7 +186,7 @@ mod tests {
                 for at in 0..text.len() {
                     let (_, length) = class_at(text, at);
                     assert!(at + length <= text.len());
-                    class_before(text, at + 1);
+                    category_before(text, at + 1);
                 }
             }
         }

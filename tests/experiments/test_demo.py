@@ -1,0 +1,196 @@
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cs336.config import TrainConfig
+from cs336.experiments import demo
+from cs336.experiments.demo import DemoConfig, run_demo, standard_library, write_corpus
+from cs336.tokenizer import Tokenizer
+
+TOKENIZER = Tokenizer({i: bytes([i]) for i in range(256)}, [], [demo.END_OF_TEXT])
+
+
+class Recorder:
+    """Follows a demo and remembers what it saw."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.progress: list[str] = []
+        self.records: list[Mapping[str, Any]] = []
+
+    def on_stage(self, title: str, /) -> None:
+        self.stages.append(title)
+
+    def on_progress(self, stage: str, done: int, total: int, /) -> None:
+        self.progress.append(stage)
+
+    @contextmanager
+    def on_train(self, config: TrainConfig, /) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        yield self.records.append
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DemoConfig:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    files = []
+    for number in range(12):
+        files.append(tmp_path / f"text{number}.py")
+        files[-1].write_text(f"def add{number}(first, second):\n    return first + second\n\n" * 20)
+    return DemoConfig(
+        run_dir=str(tmp_path / "demo"),
+        text=tuple(files),
+        steps=8,
+        vocab_size=300,
+        context_length=16,
+        d_model=16,
+        num_layers=1,
+        num_heads=2,
+        batch_size=4,
+        valid_share=0.2,
+        num_samples=2,
+        sample_tokens=4,
+        compile=False,
+        device="cpu",
+    )
+
+
+def test_the_whole_pipeline_leaves_a_complete_directory(config: DemoConfig) -> None:
+    recorder = Recorder()
+    result = run_demo(config, recorder)
+    run_dir = Path(config.run_dir)
+    tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
+    ids = np.concatenate([np.load(run_dir / f"{name}.npy") for name in ("train", "valid")])
+    assert result.num_documents == 12 == (ids == tokenizer.eos_id).sum()
+    assert result.num_tokens == len(ids)
+    assert result.num_bytes == sum((run_dir / f"{name}.txt").stat().st_size for name in ("train", "valid"))
+    assert result.train.status == "finished"
+    assert result.train.bits_per_byte is not None
+    assert [prompt for prompt, _ in result.samples] == list(config.prompts)
+    assert all(Path(path).exists() for path in result.paths.values())
+    assert "the final model" in (run_dir / "samples.txt").read_text()
+    assert list(result.stages_s) == ["corpus", "tokenizer", "encoding", "measuring", "training", "samples"]
+    assert {"train", "valid", "sample"} == {record["kind"] for record in recorder.records}
+    assert {"count", "merge", "encode"} == set(recorder.progress)
+
+
+def test_a_second_demo_replaces_the_first_and_equals_it(config: DemoConfig) -> None:
+    first = run_demo(config, Recorder())
+    (Path(config.run_dir) / "mine.txt").write_text("keep me")
+    second = run_demo(config, Recorder())
+    assert second.samples == first.samples
+    assert second.train.valid_loss == first.train.valid_loss
+    assert (Path(config.run_dir) / "mine.txt").read_text() == "keep me"
+
+
+def test_a_directory_with_other_files_is_refused_untouched(config: DemoConfig) -> None:
+    Path(config.run_dir).mkdir()
+    precious = Path(config.run_dir) / "train.txt"
+    precious.write_text("precious")
+    with pytest.raises(ValueError, match=r"holds files that are not a demo's; choose an empty directory"):
+        run_demo(config, Recorder())
+    assert precious.read_text() == "precious"
+
+
+def test_the_time_decides_about_the_steps(config: DemoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[TrainConfig] = []
+
+    def stop_before_training(plan: TrainConfig, **_: object) -> None:
+        planned.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "train", stop_before_training)
+    for tokens_per_s in (10_000.0, 20_000.0):
+        monkeypatch.setattr(demo, "measure_tokens_per_s", lambda *_, speed=tokens_per_s, **__: speed)
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(dataclasses.replace(config, steps=None, minutes=1.0), Recorder())
+    slow, fast = (config.num_steps for config in planned)
+    # 64 tokens a step, nearly a minute: what is taken off for validation and samples is less on the faster machine
+    assert 0.7 * 60 * 10_000 / 64 < slow < 60 * 10_000 / 64
+    assert 2 * slow <= fast < 2.2 * slow
+    assert planned[0].schedule.cosine_steps is None  # so the rate comes down by the last step
+
+
+def test_a_compiler_that_fails_is_done_without(config: DemoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(plan: TrainConfig, **_: object) -> float:
+        if plan.compile:
+            raise RuntimeError("no compiler")
+        return 1000.0
+
+    monkeypatch.setattr(demo, "measure_tokens_per_s", measure)
+    result = run_demo(dataclasses.replace(config, steps=None, minutes=0.001, compile=True), Recorder())
+    assert result.train.status in ("finished", "out of time")
+
+
+@pytest.mark.parametrize(("speed_of_two", "num_threads"), [(1_000.0, 1), (9_000.0, None)])
+def test_one_thread_is_taken_where_several_stand_in_each_others_way(
+    config: DemoConfig, monkeypatch: pytest.MonkeyPatch, speed_of_two: float, num_threads: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(
+        demo, "measure_tokens_per_s", lambda plan, **_: 4_000.0 if plan.num_threads == 1 else speed_of_two
+    )
+    plan, _ = demo._fastest(demo._train_config(config, TOKENIZER, num_steps=5, compiled=False))
+    assert plan.num_threads == num_threads
+
+
+def test_the_standard_library_is_a_corpus_without_tests_and_packages() -> None:
+    files = standard_library()
+    names = {path.name for path in files}
+    assert {"argparse.py", "dataclasses.py"} <= names
+    assert len(files) > 300
+    assert not any({"site-packages", "test", "tests"} & set(path.parts[-4:-1]) for path in files)
+
+
+def corpus_of(tmp_path: Path, *contents: bytes, valid_share: float = 0.5) -> tuple[Any, str, str]:
+    files = [tmp_path / f"{number}" for number in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+    corpus = write_corpus(files, tmp_path, valid_share=valid_share)
+    return corpus, (tmp_path / "train.txt").read_text(), (tmp_path / "valid.txt").read_text()
+
+
+def test_every_document_is_on_one_side_whatever_the_order(tmp_path: Path) -> None:
+    documents = [f"document {number}\n".encode() for number in range(40)]
+    corpus, train, valid = corpus_of(tmp_path, *documents)
+    parts = [set(text.split(demo.END_OF_TEXT)) - {""} for text in (train, valid)]
+    assert corpus.num_documents == 40 == len(parts[0]) + len(parts[1])
+    assert not parts[0] & parts[1]
+    _, reversed_train, _ = corpus_of(tmp_path, *documents[::-1])
+    assert set(reversed_train.split(demo.END_OF_TEXT)) - {""} == parts[0]
+
+
+def test_binary_and_empty_files_are_skipped_and_counted(tmp_path: Path) -> None:
+    corpus, train, valid = corpus_of(tmp_path, b"one\n", b"\xff\xfe", b"", b" \n", b"two\n")
+    assert (corpus.num_documents, corpus.num_skipped) == (2, 3)
+    assert sorted((train + valid).split(demo.END_OF_TEXT)) == ["", "one\n", "two\n"]
+
+
+def test_a_file_may_hold_several_documents(tmp_path: Path) -> None:
+    corpus, _, _ = corpus_of(tmp_path, b"one<|endoftext|>two<|endoftext|>three")
+    assert corpus.num_documents == 3
+
+
+@pytest.mark.parametrize("valid_share", [1e-9, 1 - 1e-9])
+def test_neither_side_is_empty(tmp_path: Path, valid_share: float) -> None:
+    for contents in ([b"one\n", b"two\n"], [b"a line\n" * 20], [b"no line end " * 20]):
+        _, train, valid = corpus_of(tmp_path, *contents, valid_share=valid_share)
+        assert train.removesuffix(demo.END_OF_TEXT)
+        assert valid.removesuffix(demo.END_OF_TEXT)
+
+
+def test_no_text_at_all_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no text found in 1 files; give UTF-8 text files"):
+        corpus_of(tmp_path, b"\xff")
+    with pytest.raises(ValueError, match=r"too short to learn from"):
+        corpus_of(tmp_path, b"x")
+
+
+@pytest.mark.parametrize("bad", [{"minutes": 0.0}, {"valid_share": 1.0}, {"prompts": ("",)}])
+def test_settings_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        DemoConfig(**bad)
