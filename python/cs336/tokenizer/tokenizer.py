@@ -50,7 +50,8 @@ class Tokenizer(_bpe.Tokenizer):
         merges: pairs in the order of their rank; both parts and the whole must be in the vocabulary.
         special_tokens: strings that stand for themselves: text is split at them first, the longest where several
             match. Those missing from the vocabulary are appended to it; a mapping says under which ids.
-        pattern: "gpt2", or a regular expression, whose matches are the pretokens. What it leaves unmatched is kept.
+        pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression, whose matches are the pretokens.
+            What it leaves unmatched is kept.
         ignore_merges: a pretoken that is a token takes its id even if the merges would come to others. tiktoken does
             so always, Hugging Face's `tokenizers` where this option is set (Llama 3). No difference for what
             `train_bpe` makes.
