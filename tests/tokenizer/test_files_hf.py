@@ -25,7 +25,15 @@ O200K = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 # Those of the last line mean something else in Hugging Face's engine and have to be rewritten for it.
-PATTERNS = ["gpt2", CL100K, LLAMA3, "qwen2", O200K, r"\p{L}+|\s", *(r"\w+|\W", r"^\s+|\S+$|\S|\s", r"x(?s:.){1,7}+|(?s:.)")]
+PATTERNS = [
+    "gpt2",
+    CL100K,
+    LLAMA3,
+    "qwen2",
+    O200K,
+    r"\p{L}+|\s",
+    *(r"\w+|\W", r"^\s+|\S+$|\S|\s", r"x(?s:.){1,7}+|(?s:.)"),
+]
 
 PIECES = [
     *("the", " the", "'s", "'S", "'ll", "'", " ", "  ", "\n", "\r\n", "\t", "\xa0", "\u3000", "\x85", "\x1c", "x$"),
