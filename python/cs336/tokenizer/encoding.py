@@ -212,12 +212,13 @@ class Encoding:
         self, texts: Iterable[str], allowed_special: _Allowed, disallowed_special: _Disallowed
     ) -> AbstractSet[str] | None:
         """Refuses disallowed special tokens in the texts; returns which to recognise, None for all."""
-        is_all_allowed = _is_all(allowed_special)
+        is_all_allowed = allowed_special == "all"
         allowed = self.special_tokens_set if is_all_allowed else cast("AbstractSet[str]", allowed_special)
-        if _is_all(disallowed_special):
-            disallowed_special = self.special_tokens_set - allowed
-        if disallowed_special:
+        if disallowed_special == "all":
+            disallowed: AbstractSet[str] = self.special_tokens_set - allowed
+        else:
             disallowed = frozenset(disallowed_special)
+        if disallowed:
             for text in texts:
                 if found := [token for token in disallowed if token in text]:
                     _refuse(min(found, key=text.index))
@@ -227,10 +228,6 @@ class Encoding:
 def _is_continuation(byte: int) -> bool:
     """Whether a byte goes on with a character of UTF-8 rather than beginning one."""
     return byte & 0xC0 == 0x80
-
-
-def _is_all(choice: object) -> bool:
-    return isinstance(choice, str) and choice == "all"
 
 
 def _as_id(token: int) -> int:

@@ -1,7 +1,9 @@
 //! Class `Tokenizer`: an immutable vocabulary that any number of threads may use.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use bpe::files;
 use bpe::{Control, Pattern, Recognised};
@@ -23,6 +25,25 @@ pub(crate) struct Tokenizer {
     pub(crate) core: bpe::Tokenizer,
     pub(crate) ids: IdObjects,
     no_specials: Recognised,
+    /// Those of the last call that asked for some: to get ready to search for them takes longer than a short text.
+    last_specials: Mutex<Option<(Vec<String>, Arc<Recognised>)>>,
+}
+
+/// The special tokens that a call recognises.
+enum Specials<'t> {
+    Fixed(&'t Recognised),
+    Shared(Arc<Recognised>),
+}
+
+impl Deref for Specials<'_> {
+    type Target = Recognised;
+
+    fn deref(&self) -> &Recognised {
+        match self {
+            Self::Fixed(specials) => specials,
+            Self::Shared(specials) => specials,
+        }
+    }
 }
 
 #[pymethods]
@@ -59,7 +80,7 @@ impl Tokenizer {
         };
         let core = py.detach(build).map_err(|error| to_py(py, &error))?;
         let ids = IdObjects::new(py, core.vocab_size())?;
-        Ok(Self { core, ids, no_specials: Recognised::default() })
+        Ok(Self { core, ids, no_specials: Recognised::default(), last_specials: Mutex::new(None) })
     }
 
     /// The ids of a text. Special tokens in it become their ids; lone surrogates are encoded as U+FFFD.
@@ -80,7 +101,7 @@ impl Tokenizer {
         special_tokens: Option<&Bound<'_, PyAny>>,
         num_threads: Option<i64>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let specials = self.recognise(text.py(), special_tokens)?;
+        let specials = self.recognise(special_tokens)?;
         self.ids.list(text.py(), &self.encode_ids(text, &specials, num_threads)?)
     }
 
@@ -102,7 +123,7 @@ impl Tokenizer {
         special_tokens: Option<&Bound<'_, PyAny>>,
         num_threads: Option<i64>,
     ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let specials = self.recognise(text.py(), special_tokens)?;
+        let specials = self.recognise(special_tokens)?;
         Ok(self.encode_ids(text, &specials, num_threads)?.into_pyarray(text.py()))
     }
 
@@ -115,7 +136,7 @@ impl Tokenizer {
         special_tokens: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let py = texts.py();
-        let specials = self.recognise(py, special_tokens)?;
+        let specials = self.recognise(special_tokens)?;
         let texts = strings(texts, "texts")?;
         let texts = texts.iter().map(utf8).collect::<PyResult<Vec<Cow<'_, str>>>>()?;
         let size_bytes = texts.iter().map(|text| text.len()).sum();
@@ -299,13 +320,26 @@ impl Tokenizer {
         run_sized(py, text.len(), |control| self.core.encode_with(&text, specials, threads, control))
     }
 
-    fn recognise(&self, py: Python<'_>, tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Cow<'_, Recognised>> {
-        let Some(tokens) = tokens else { return Ok(Cow::Borrowed(self.core.specials())) };
-        let tokens: Vec<String> = extract_specials(Some(tokens))?.into_iter().map(|(token, _)| token).collect();
-        if tokens.is_empty() {
-            return Ok(Cow::Borrowed(&self.no_specials));
+    fn recognise(&self, tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Specials<'_>> {
+        let Some(tokens) = tokens else { return Ok(Specials::Fixed(self.core.specials())) };
+        let given = extract_specials(Some(tokens))?;
+        if given.is_empty() {
+            return Ok(Specials::Fixed(&self.no_specials));
         }
-        self.core.recognise(&tokens).map(Cow::Owned).map_err(|error| to_py(py, &error))
+        let given: Vec<String> = given.into_iter().map(|(token, _)| token).collect();
+        // `try_lock`: in a forked child the lock may be held by a thread that does not exist there.
+        let mut last = self.last_specials.try_lock();
+        if let Ok(Some((tokens, specials))) = last.as_deref()
+            && *tokens == given
+        {
+            return Ok(Specials::Shared(Arc::clone(specials)));
+        }
+        let specials = self.core.recognise(&given).map_err(|error| to_py(tokens.py(), &error))?;
+        let specials = Arc::new(specials);
+        if let Ok(last) = last.as_deref_mut() {
+            *last = Some((given, Arc::clone(&specials)));
+        }
+        Ok(Specials::Shared(specials))
     }
 
     fn decode_ids(&self, ids: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
