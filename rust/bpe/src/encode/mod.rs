@@ -10,7 +10,7 @@ mod stream;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::cache::CACHE_BYTES;
 use self::cache::{Cache, INLINE};
@@ -262,16 +262,21 @@ impl Tokenizer {
     }
 }
 
+/// The ids of the special tokens that are neither a byte nor part of a merge, sorted.
 fn only_special(tokens: &[String], ids: &[u32], merges: &[(Vec<u8>, Vec<u8>)]) -> Vec<u32> {
     let mut only_special: FxHashMap<&[u8], u32> =
         tokens.iter().map(String::as_bytes).zip(ids.iter().copied()).filter(|(token, _)| token.len() > 1).collect();
+    // Most parts of merges are of another length than any special token: those need no second look.
+    let lengths: FxHashSet<usize> = only_special.keys().map(|token| token.len()).collect();
     for (left, right) in merges {
-        if only_special.is_empty() {
-            break;
+        for part in [left, right] {
+            if lengths.contains(&part.len()) {
+                only_special.remove(&part[..]);
+            }
         }
-        only_special.remove(&left[..]);
-        only_special.remove(&right[..]);
-        only_special.remove(&[&left[..], &right[..]].concat()[..]);
+        if lengths.contains(&(left.len() + right.len())) {
+            only_special.remove(&[&left[..], &right[..]].concat()[..]);
+        }
     }
     let mut ids: Vec<u32> = only_special.into_values().collect();
     ids.sort_unstable();

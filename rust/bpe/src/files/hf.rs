@@ -350,12 +350,17 @@ impl Reader<'_> {
         (0..)
             .zip(merges)
             .map(|(rank, merge)| {
-                let (parts, seen) = match merge {
-                    Merge::Line(line) => (line.split_once(' '), format!("{line:?}")),
-                    Merge::Pair(Text(left), Text(right)) => (Some((&**left, &**right)), format!("{left:?}, {right:?}")),
-                    Merge::Neither => (None, "not two strings".to_owned()),
+                let parts = match merge {
+                    Merge::Line(line) => line.split_once(' '),
+                    Merge::Pair(Text(left), Text(right)) => Some((&**left, &**right)),
+                    Merge::Neither => None,
                 };
                 parts.and_then(|(left, right)| Some((unspell(left)?, unspell(right)?))).ok_or_else(|| {
+                    let seen = match merge {
+                        Merge::Line(line) => format!("{line:?}"),
+                        Merge::Pair(Text(left), Text(right)) => format!("{left:?}, {right:?}"),
+                        Merge::Neither => "not two strings".to_owned(),
+                    };
                     self.error(format!("merge {rank} is {seen}, expected two tokens in GPT-2's alphabet"))
                 })
             })
