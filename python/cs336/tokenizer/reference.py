@@ -9,6 +9,8 @@ from itertools import pairwise
 
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
+SUPERBPE_PATTERN = r"""\p{N}{1,3}| ?[^\s\p{L}\p{N}]{2,}[\r\n/]*| +(?!\S)"""
+
 Pair = tuple[bytes, bytes]
 
 
@@ -66,34 +68,145 @@ def as_bytes(pretoken: str) -> tuple[bytes, ...]:
 
 
 def train_bpe(
-    texts: Iterable[str], vocab_size: int, special_tokens: Sequence[str] = (), *, pattern: str = GPT2_PATTERN
+    texts: Iterable[str],
+    vocab_size: int,
+    special_tokens: Sequence[str] = (),
+    *,
+    pattern: str = GPT2_PATTERN,
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+    weights: Sequence[int] | None = None,
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Merge the most frequent pair, ties to the greater pair of byte strings, until the vocabulary is full.
+
+    Args:
+        texts: each counts by itself.
+        vocab_size: 256 bytes, merges and special tokens.
+        special_tokens: the texts are split at them.
+        pattern: its matches are the pretokens.
+        min_frequency: rarer pairs are not merged.
+        max_token_length: pairs of more bytes together are not merged.
+        weights: how often each text counts.
 
     Returns:
         The vocabulary (256 bytes, merges, then the special tokens) and the merges in order of creation.
     """
+    words = count_words(texts, special_tokens, pattern, weights)
+    new_specials = [token.encode() for token in special_tokens if len(token.encode()) > 1]  # single bytes are tokens
+    num_merges = vocab_size - 256 - len(new_specials)
+    merges = learn_merges(words, num_merges, min_frequency, max_token_length)
+    return vocab_of(merges, new_specials), merges
+
+
+def count_words(
+    texts: Iterable[str], special_tokens: Sequence[str], pattern: str, weights: Sequence[int] | None = None
+) -> Counter[tuple[bytes, ...]]:
+    """How often each pretoken occurs, as its bytes one by one."""
     words: Counter[tuple[bytes, ...]] = Counter()
-    for text in texts:
+    for index, text in enumerate(texts):
         for piece, is_special in split_specials(text, special_tokens):
             if not is_special:
-                words.update(as_bytes(pretoken) for pretoken in pretokenize(piece, pattern))
+                for pretoken in pretokenize(piece, pattern):
+                    words[as_bytes(pretoken)] += 1 if weights is None else weights[index]
+    return words
 
-    new_specials = [token.encode() for token in special_tokens if len(token.encode()) > 1]  # single bytes are tokens
+
+def learn_merges(
+    words: Counter[tuple[bytes, ...]],
+    num_merges: int,
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+    max_token_words: int | None = None,
+) -> list[Pair]:
+    """The merges in order of creation; the words are counted anew before each."""
     merges: list[Pair] = []
-    while 256 + len(merges) + len(new_specials) < vocab_size:
+    while len(merges) < num_merges:
         counts: Counter[Pair] = Counter()
         for word, count in words.items():
             for pair in pairwise(word):
                 counts[pair] += count
-        if not counts:
+        allowed = [
+            pair
+            for pair, count in counts.items()
+            if count >= min_frequency
+            and (max_token_length is None or len(pair[0] + pair[1]) <= max_token_length)
+            and (max_token_words is None or num_words(pair[0] + pair[1]) <= max_token_words)
+        ]
+        if not allowed:
             break
-        best = max(counts, key=lambda pair: (counts[pair], pair))
+        best = max(allowed, key=lambda pair: (counts[pair], pair))
         merges.append(best)
-        words = Counter({merge_pair(word, best): count for word, count in words.items()})
+        words = merge_words(words, best)
+    return merges
 
-    tokens = [bytes([byte]) for byte in range(256)] + [a + b for a, b in merges] + new_specials
-    return dict(enumerate(tokens)), merges
+
+def merge_words(words: Counter[tuple[bytes, ...]], pair: Pair) -> Counter[tuple[bytes, ...]]:
+    """Replace the pair in all words."""
+    merged: Counter[tuple[bytes, ...]] = Counter()
+    for word, count in words.items():
+        merged[merge_pair(word, pair)] += count
+    return merged
+
+
+def vocab_of(merges: Sequence[Pair], new_specials: Sequence[bytes]) -> dict[int, bytes]:
+    """The ids: 256 bytes, the products of the merges, the special tokens."""
+    return dict(enumerate([bytes([byte]) for byte in range(256)] + [a + b for a, b in merges] + list(new_specials)))
+
+
+def train_superbpe(
+    texts: Sequence[str],
+    vocab_size: int,
+    special_tokens: Sequence[str] = (),
+    *,
+    transition_size: int,
+    pattern: str = GPT2_PATTERN,
+    superword_pattern: str = SUPERBPE_PATTERN,
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+    max_token_words: int | None = None,
+    weights: Sequence[int] | None = None,
+) -> tuple[dict[int, bytes], list[Pair]]:
+    """Train as `train_bpe` up to `transition_size`, then go on within the pretokens of `superword_pattern`.
+
+    In between, the merges learned so far are applied in their order to the pretokens of the second pattern, as the
+    tokenizer will apply them to a text.
+
+    Args:
+        texts: each counts by itself.
+        vocab_size: 256 bytes, merges and special tokens.
+        special_tokens: the texts are split at them in both stages.
+        transition_size: 256 bytes, merges of the first stage and special tokens.
+        pattern: its matches are the pretokens of the first stage.
+        superword_pattern: its matches and what is between them are the pretokens of the second stage.
+        min_frequency: rarer pairs are not merged.
+        max_token_length: pairs of more bytes together are not merged.
+        max_token_words: in the second stage, pairs of more words together are not merged (`num_words`).
+        weights: how often each text counts.
+
+    Returns:
+        The vocabulary and the merges of both stages in order of creation.
+    """
+    subwords, first_merges = train_bpe(
+        texts,
+        transition_size,
+        special_tokens,
+        pattern=pattern,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+        weights=weights,
+    )
+    new_specials = list(subwords.values())[256 + len(first_merges) :]
+    words = count_words(texts, special_tokens, superword_pattern, weights)
+    for pair in first_merges:
+        words = merge_words(words, pair)
+    num_merges = vocab_size - 256 - len(first_merges) - len(new_specials)
+    merges = first_merges + learn_merges(words, num_merges, min_frequency, max_token_length, max_token_words)
+    return vocab_of(merges, new_specials), merges
+
+
+def num_words(token: bytes) -> int:
+    """How many words a token holds, at least in part: runs of bytes that are no white space of ASCII."""
+    return len(token.split())
 
 
 def encode(

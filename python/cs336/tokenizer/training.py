@@ -4,7 +4,9 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cs336 import _bpe
 
@@ -21,6 +23,9 @@ def train_bpe(
     special_tokens: Sequence[str] = (),
     *,
     pattern: str = "gpt2",
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+    weights: Sequence[int] | None = None,
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
@@ -34,6 +39,9 @@ def train_bpe(
         vocab_size: ids in all: 256 bytes, merges and special tokens. Fewer if the texts hold no more pairs.
         special_tokens: the texts are split at them, and they are never counted. They get the last ids.
         pattern: "gpt2", or a regular expression, whose matches are the pretokens, within which merges happen.
+        min_frequency: pairs that occur less often are not merged.
+        max_token_length: in bytes; pairs that are longer together are not merged. None for no limit.
+        weights: for a list of paths, how often each file counts (1 or more).
         num_threads: None for all cores.
         progress: called some times a second as `progress(stage, done, total)`. Stage "count": bytes of all files, or
             characters of an iterator with total 0; stage "merge": merges.
@@ -44,21 +52,80 @@ def train_bpe(
     Raises:
         OSError: a file cannot be read.
         ValueError: a file is not UTF-8 (names the offset), the vocabulary is too small for the bytes and special
-            tokens, a special token is empty or given twice, the pattern is invalid.
+            tokens, a special token is empty or given twice, the pattern is invalid, a limit or weight is less than 1,
+            there are not as many weights as files.
         TypeError: the iterator yields something other than str.
 
     Source: Sennrich et al. 2016, on bytes as in GPT-2; handout, section 2.4.
     """
-    trainer = _bpe.Trainer(vocab_size, special_tokens, pattern=pattern, num_threads=num_threads)
-    if isinstance(input_path, (str, os.PathLike)):
-        _count_files(trainer, [input_path], progress)
-    elif isinstance(input_path, Sequence):
-        _count_files(trainer, _checked_paths(input_path), progress)
-    elif isinstance(input_path, io.IOBase):
-        raise TypeError("got an open file, whose lines would be trained on as texts of their own; pass its path")
-    else:
-        _count_texts(trainer, input_path, progress)
+    trainer = _bpe.Trainer(
+        vocab_size,
+        special_tokens,
+        pattern=pattern,
+        num_threads=num_threads,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+    )
+    source = _source(input_path, weights)
+    source.count(trainer, progress)
     return trainer.finish(progress=progress)
+
+
+class _Counting(Protocol):
+    """What texts are counted by."""
+
+    def count_file(self, path: StrPath, *, weight: int, progress: Progress | None) -> None: ...
+    def count_texts(self, texts: Sequence[str], *, weight: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Files:
+    paths: Sequence[StrPath]
+    weights: Sequence[int]
+
+    def count(self, trainer: _Counting, progress: Progress | None) -> None:
+        sizes = [Path(path).stat().st_size for path in self.paths]
+        for index, (path, weight) in enumerate(zip(self.paths, self.weights, strict=True)):
+            shifted = progress and _shifted(progress, sum(sizes[:index]), sum(sizes))
+            trainer.count_file(path, weight=weight, progress=shifted)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    texts: Iterable[str]
+
+    def count(self, trainer: _Counting, progress: Progress | None) -> None:
+        num_characters = 0
+        for batch in _batches(self.texts):
+            trainer.count_texts(batch, weight=1)
+            num_characters += sum(map(len, batch))
+            if progress is not None:
+                progress("count", num_characters, 0)
+
+
+def _source(input_path: StrPath | Sequence[StrPath] | Iterable[str], weights: Sequence[int] | None) -> _Files | _Texts:
+    if isinstance(input_path, (str, os.PathLike)):
+        return _Files([input_path], _checked_weights(weights, 1))
+    if isinstance(input_path, Sequence):
+        return _Files(_checked_paths(input_path), _checked_weights(weights, len(input_path)))
+    if isinstance(input_path, io.IOBase):
+        raise TypeError("got an open file, whose lines would be trained on as texts of their own; pass its path")
+    if weights is not None:
+        raise ValueError("weights are for a list of paths, got an iterator over texts; yield a text as often as it counts")
+    return _Texts(input_path)
+
+
+def _checked_weights(weights: Sequence[int] | None, num_files: int) -> Sequence[int]:
+    if weights is None:
+        return [1] * num_files
+    if len(weights) != num_files:
+        raise ValueError(f"weights must be as many as the files, got {len(weights)} for {num_files}")
+    for index, weight in enumerate(weights):
+        if not isinstance(weight, int):
+            raise TypeError(f"weights must hold int, got {type(weight).__name__} at index {index}")
+        if weight < 1:
+            raise ValueError(f"weights must be at least 1, got {weight} at index {index}; leave that file out")
+    return weights
 
 
 def _checked_paths(paths: Sequence[StrPath]) -> Sequence[StrPath]:
@@ -73,23 +140,8 @@ def _checked_paths(paths: Sequence[StrPath]) -> Sequence[StrPath]:
     return paths
 
 
-def _count_files(trainer: _bpe.Trainer, paths: Sequence[StrPath], progress: Progress | None) -> None:
-    sizes = [Path(path).stat().st_size for path in paths]
-    for index, path in enumerate(paths):
-        trainer.count_file(path, progress=progress and _shifted(progress, sum(sizes[:index]), sum(sizes)))
-
-
 def _shifted(progress: Progress, done_before: int, total: int) -> Progress:
     return lambda stage, done, _: progress(stage, done_before + done, total)
-
-
-def _count_texts(trainer: _bpe.Trainer, texts: Iterable[str], progress: Progress | None) -> None:
-    num_characters = 0
-    for batch in _batches(texts):
-        trainer.count_texts(batch)
-        num_characters += sum(map(len, batch))
-        if progress is not None:
-            progress("count", num_characters, 0)
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

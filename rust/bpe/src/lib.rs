@@ -15,9 +15,9 @@
 //!     vocab_size: 260,
 //!     special_tokens: special_tokens.clone(),
 //!     pattern: pattern.clone(),
-//!     num_threads: 2,
+//!     ..TrainOptions::default()
 //! })?;
-//! trainer.count_texts(&["low low low lower", "newest newest"], &Control::new())?;
+//! trainer.count_texts(&["low low low lower", "newest newest"], 1, &Control::new())?;
 //! let trained = trainer.finish(&Control::new())?;
 //!
 //! let tokenizer = Tokenizer::new(trained.vocab, trained.merges, &special_tokens, pattern)?;

@@ -18,18 +18,23 @@ use crate::watch::{self, run_watched};
 pub(crate) struct Trainer {
     /// `None` once finished.
     core: Option<bpe::Trainer>,
+    num_pretokens: Option<usize>,
 }
 
 #[pymethods]
 impl Trainer {
     #[new]
-    #[pyo3(signature = (vocab_size, special_tokens, *, pattern="gpt2", num_threads=None))]
+    #[pyo3(signature = (
+        vocab_size, special_tokens, *, pattern="gpt2", num_threads=None, min_frequency=1, max_token_length=None
+    ))]
     fn new(
         py: Python<'_>,
         vocab_size: i64,
         special_tokens: &Bound<'_, PyAny>,
         pattern: &str,
         num_threads: Option<i64>,
+        min_frequency: i64,
+        max_token_length: Option<i64>,
     ) -> PyResult<Self> {
         let options = TrainOptions {
             vocab_size: usize::try_from(vocab_size)
@@ -37,26 +42,42 @@ impl Trainer {
             special_tokens: extract_specials(Some(special_tokens))?.into_iter().map(|(token, _)| token).collect(),
             pattern: Pattern::parse(pattern).map_err(|error| to_py(py, &error))?,
             num_threads: watch::num_threads(num_threads)?,
+            min_frequency: positive("min_frequency", min_frequency)?,
+            max_token_length: max_token_length
+                .map_or(Ok(usize::MAX), |length| positive("max_token_length", length).map(|length| length as usize))?,
         };
         let core = bpe::Trainer::new(options).map_err(|error| to_py(py, &error))?;
-        Ok(Self { core: Some(core) })
+        Ok(Self { core: Some(core), num_pretokens: None })
     }
 
-    /// Count a UTF-8 text file.
-    #[pyo3(signature = (path, *, progress=None))]
-    fn count_file(&mut self, py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    /// Count a UTF-8 text file, as if it were there `weight` times.
+    #[pyo3(signature = (path, *, weight=1, progress=None))]
+    fn count_file(
+        &mut self,
+        py: Python<'_>,
+        path: PathBuf,
+        weight: i64,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let weight = positive("weight", weight)?;
         let core = self.core()?;
-        run_watched(py, progress, |control| core.count_file(&path, control))
+        run_watched(py, progress, |control| core.count_file(&path, weight, control))
     }
 
-    /// Count texts, each for itself.
-    #[pyo3(signature = (texts, *, progress=None))]
-    fn count_texts(&mut self, texts: &Bound<'_, PyAny>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    /// Count texts, each for itself, as if they were there `weight` times.
+    #[pyo3(signature = (texts, *, weight=1, progress=None))]
+    fn count_texts(
+        &mut self,
+        texts: &Bound<'_, PyAny>,
+        weight: i64,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let weight = positive("weight", weight)?;
         let core = self.core()?;
         let py = texts.py();
         let texts = strings(texts, "texts")?;
         let texts = texts.iter().map(utf8).collect::<PyResult<Vec<Cow<'_, str>>>>()?;
-        run_watched(py, progress, |control| core.count_texts(&texts, control))
+        run_watched(py, progress, |control| core.count_texts(&texts, weight, control))
     }
 
     /// Learn the merges: the vocabulary and the merges in order. The trainer cannot be used after it.
@@ -69,8 +90,22 @@ impl Trainer {
         self.core()?;
         let core = self.core.take().expect("checked the line before");
         let trained = run_watched(py, progress, |control| core.finish(control))?;
+        self.num_pretokens = Some(trained.num_pretokens);
         Ok((vocab_dict(py, trained.vocab)?, merges_list(py, &trained.merges)?))
     }
+
+    /// How many different pretokens there were; None until finished.
+    #[getter]
+    fn num_pretokens(&self) -> Option<usize> {
+        self.num_pretokens
+    }
+}
+
+fn positive(name: &str, value: i64) -> PyResult<u64> {
+    u64::try_from(value)
+        .ok()
+        .filter(|&value| value > 0)
+        .ok_or_else(|| PyValueError::new_err(format!("{name} must be at least 1, got {value}")))
 }
 
 impl Trainer {

@@ -1,82 +1,86 @@
-//! Counting the pretokens of files and texts on all cores.
+//! Going through files and texts on all cores.
 
 use std::path::Path;
+use std::sync::Mutex;
 
-use super::CountTable;
 use crate::control::Control;
 use crate::error::Result;
 use crate::files::text::{TextFile, validated};
 use crate::parallel;
 use crate::split::cut::{Cutter, chunks};
-use crate::split::{Pattern, Segment, SpecialTokens};
 
-/// The bytes one worker counts between two looks at the control: some milliseconds.
+/// The bytes one worker goes through between two looks at the control: some milliseconds.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Adds the pretokens of a UTF-8 text file to `table`.
+/// Calls `work` with a table and each chunk of a UTF-8 text file.
+///
+/// Each thread works on a table of its own. They are those of earlier calls and as many `new_table`s as there are
+/// threads more: to merge them once in the end is less work than after every file.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io), [`Error::Malformed`](crate::Error::Malformed) for invalid UTF-8,
-/// [`Error::Interrupted`](crate::Error::Interrupted), and those of a regular expression.
-pub(crate) fn count_file(
-    table: &mut CountTable,
+/// [`Error::Malformed`](crate::Error::Malformed) for invalid UTF-8, [`Error::Interrupted`](crate::Error::Interrupted),
+/// and those of `work`.
+#[allow(clippy::too_many_arguments, reason = "where from, how, and what to do")]
+pub(crate) fn for_each_chunk<T: Send>(
+    tables: &mut Vec<T>,
+    new_table: impl Fn() -> T + Sync,
+    file: &TextFile,
     path: &Path,
-    pattern: &Pattern,
-    specials: &SpecialTokens,
+    cutter: Cutter<'_>,
     num_threads: usize,
     control: &Control,
+    work: impl Fn(&mut T, &str) -> Result<()> + Sync,
 ) -> Result<()> {
-    let file = TextFile::open(path)?;
     let bytes = file.bytes();
     control.begin("count", bytes.len() as u64);
-    let ranges = chunks(Cutter { pattern, specials }, bytes, CHUNK_BYTES);
-    let tables = parallel::for_each_index(num_threads, ranges.len(), CountTable::new, |table, index| {
+    let ranges = chunks(cutter, bytes, CHUNK_BYTES);
+    for_each_index(tables, new_table, ranges.len(), num_threads, |table, index| {
         control.check()?;
         let range = ranges[index].clone();
-        let text = validated(path, bytes, range)?;
-        count_text(table, text, pattern, specials)?;
-        control.advance(text.len() as u64);
+        file.populate(range.clone());
+        work(table, validated(path, bytes, range.clone())?)?;
+        control.advance(range.len() as u64);
+        file.release(range);
         Ok(())
-    })?;
-    table.merge_all(tables);
-    Ok(())
+    })
 }
 
-/// Adds the pretokens of every text to `table`; each text stands for itself, nothing reaches from one into the next.
-///
-/// # Errors
-/// [`Error::Interrupted`](crate::Error::Interrupted) and those of a regular expression.
-pub(crate) fn count_texts<S: AsRef<str> + Sync>(
-    table: &mut CountTable,
+/// Calls `work` with a table and each piece of each text. Each text stands for itself: nothing reaches from one into
+/// the next. As for the tables and errors see [`for_each_chunk`].
+pub(crate) fn for_each_piece<T: Send, S: AsRef<str> + Sync>(
+    tables: &mut Vec<T>,
+    new_table: impl Fn() -> T + Sync,
     texts: &[S],
-    pattern: &Pattern,
-    specials: &SpecialTokens,
+    cutter: Cutter<'_>,
     num_threads: usize,
     control: &Control,
+    work: impl Fn(&mut T, &str) -> Result<()> + Sync,
 ) -> Result<()> {
     let pieces: Vec<&str> = texts
         .iter()
         .flat_map(|text| {
             let text = text.as_ref();
-            let ranges = chunks(Cutter { pattern, specials }, text.as_bytes(), CHUNK_BYTES);
+            let ranges = chunks(cutter, text.as_bytes(), CHUNK_BYTES);
             ranges.into_iter().map(move |range| &text[range])
         })
         .collect();
-    let tables = parallel::for_each_index(num_threads, pieces.len(), CountTable::new, |table, index| {
+    for_each_index(tables, new_table, pieces.len(), num_threads, |table, index| {
         control.check()?;
-        count_text(table, pieces[index], pattern, specials)
-    })?;
-    table.merge_all(tables);
-    Ok(())
+        work(table, pieces[index])
+    })
 }
 
-fn count_text(table: &mut CountTable, text: &str, pattern: &Pattern, specials: &SpecialTokens) -> Result<()> {
-    specials.for_each_segment(text, |segment| match segment {
-        Segment::Special(_) => Ok(()),
-        Segment::Text(offset, segment) => pattern.for_each_pretoken(segment, |range| {
-            // Ranges into the whole text rather than the segment: more of them can be packed with a single load.
-            table.add(text.as_bytes(), offset + range.start..offset + range.end, 1);
-            Ok(())
-        }),
-    })
+fn for_each_index<T: Send>(
+    tables: &mut Vec<T>,
+    new_table: impl Fn() -> T + Sync,
+    num_items: usize,
+    num_threads: usize,
+    work: impl Fn(&mut T, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let idle = Mutex::new(std::mem::take(tables));
+    let take_table = || idle.lock().expect("no panic while it is held").pop().unwrap_or_else(&new_table);
+    let used = parallel::for_each_index(num_threads, num_items, take_table, work)?;
+    *tables = idle.into_inner().expect("no panic while it was held");
+    tables.extend(used);
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! pretokens -> weighted counts.
 
 mod corpus;
+mod long;
 mod table;
 
-pub(crate) use corpus::{count_file, count_texts};
+pub(crate) use corpus::{for_each_chunk, for_each_piece};
 pub(crate) use table::CountTable;

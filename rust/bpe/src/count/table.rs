@@ -2,97 +2,136 @@
 
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
+use super::long::LongCounts;
+use crate::error::Result;
+use crate::split::Segment;
+use crate::split::cut::Cutter;
+use crate::{parallel, raw, word_key};
 
-use crate::word_key;
-
-/// Open addressing over packed keys for short pretokens, an ordinary map for the rare long ones.
+/// Open addressing over packed keys for short pretokens, another table for the rare long ones.
+///
+/// Slots are in the order of the keys' hashes, so that a range of hashes is a range of slots whatever the size of the
+/// table is: tables of several threads are merged range by range, each by a thread of its own.
 #[derive(Debug)]
 pub(crate) struct CountTable {
-    /// A power of two of slots, at most two thirds of them in use; key 0 marks a free one.
-    slots: Vec<(u128, u64)>,
+    /// A power of two.
+    buckets: Vec<Bucket>,
+    /// The bucket of a key is its hash without so many of its first bits...
+    skip: u32,
+    /// ...shifted right by this.
+    shift: u32,
     num_short: usize,
-    long: FxHashMap<Box<[u8]>, u64>,
+    long: LongCounts,
+}
+
+/// One cache line, with two ways to go for a key before the next bucket is tried. Filled from the first on; key 0
+/// marks a free one.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    keys: [u128; 2],
+    counts: [u64; 2],
+}
+
+impl Bucket {
+    fn is_full(&self) -> bool {
+        self.keys[1] != 0
+    }
 }
 
 impl CountTable {
-    const INITIAL_SLOTS: usize = 1 << 12;
+    const INITIAL_BUCKETS: usize = 1 << 11;
 
     pub(crate) fn new() -> Self {
-        Self { slots: vec![(0, 0); Self::INITIAL_SLOTS], num_short: 0, long: FxHashMap::default() }
+        Self::with_buckets(Self::INITIAL_BUCKETS, 0)
+    }
+
+    fn with_buckets(num_buckets: usize, skip: u32) -> Self {
+        Self {
+            buckets: vec![Bucket::default(); num_buckets],
+            skip,
+            shift: u64::BITS - num_buckets.ilog2(),
+            num_short: 0,
+            long: LongCounts::default(),
+        }
+    }
+
+    /// Adds `weight` to the count of each pretoken of a text.
+    ///
+    /// # Errors
+    /// Those of a regular expression.
+    pub(crate) fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>) -> Result<()> {
+        let mut counter = Counter::new(self, weight);
+        cutter.specials.for_each_segment(text, |segment| match segment {
+            Segment::Special(_) => Ok(()),
+            Segment::Text(offset, segment) => cutter.pattern.for_each_pretoken(segment, |range| {
+                // Ranges into the whole text rather than the segment: more of them can be packed with a single load.
+                counter.add(text.as_bytes(), offset + range.start..offset + range.end);
+                Ok(())
+            }),
+        })
     }
 
     /// Adds `weight` to the count of the non-empty pretoken `text[range]`.
-    #[inline]
     pub(crate) fn add(&mut self, text: &[u8], range: Range<usize>, weight: u64) {
         match word_key::pack(text, &range) {
-            Some(key) => self.add_short(key, weight),
-            None => self.add_long(&text[range], weight),
+            Some(key) => self.add_short(key, word_key::hash(key), weight),
+            None => self.long.add(&text[range], weight),
         }
     }
 
     #[inline]
-    fn add_short(&mut self, key: u128, weight: u64) {
-        let at = self.slot_of(key);
-        let slot = &mut self.slots[at];
-        slot.1 += weight;
-        if slot.0 == 0 {
-            slot.0 = key;
-            self.num_short += 1;
-            if self.num_short * 3 > self.slots.len() * 2 {
-                self.grow();
+    fn bucket_of(&self, hash: u64) -> usize {
+        (hash << self.skip >> self.shift) as usize
+    }
+
+    #[inline]
+    fn add_short(&mut self, key: u128, hash: u64, weight: u64) {
+        let at = self.bucket_of(hash);
+        let bucket = &mut self.buckets[at];
+        // Without a branch on which of the two it is: that would be guessed wrong half of the time.
+        let second = usize::from(bucket.keys[1] == key);
+        if bucket.keys[second] == key {
+            bucket.counts[second] += weight;
+        } else {
+            self.add_displaced(key, at, weight);
+        }
+    }
+
+    /// The key is new, or in a bucket after its own.
+    fn add_displaced(&mut self, key: u128, mut at: usize, weight: u64) {
+        loop {
+            let bucket = &mut self.buckets[at];
+            for slot in 0..2 {
+                if bucket.keys[slot] == key || bucket.keys[slot] == 0 {
+                    let is_new = bucket.keys[slot] == 0;
+                    bucket.keys[slot] = key;
+                    bucket.counts[slot] += weight;
+                    if is_new {
+                        self.num_short += 1;
+                        // Five eighths full: a key lies in its own bucket but for one in ten.
+                        if self.num_short * 4 > self.buckets.len() * 5 {
+                            self.grow();
+                        }
+                    }
+                    return;
+                }
             }
+            at = (at + 1) & (self.buckets.len() - 1);
         }
-    }
-
-    /// The slot that holds `key`, or the free one where it belongs.
-    #[inline]
-    fn slot_of(&self, key: u128) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = word_key::hash(key) as usize & mask;
-        while self.slots[at].0 != key && self.slots[at].0 != 0 {
-            at = (at + 1) & mask;
-        }
-        at
     }
 
     #[cold]
     fn grow(&mut self) {
-        let doubled = vec![(0, 0); self.slots.len() * 2];
-        for slot in std::mem::replace(&mut self.slots, doubled) {
-            if slot.0 != 0 {
-                let at = self.slot_of(slot.0);
-                self.slots[at] = slot;
+        let mut larger = Self::with_buckets(self.buckets.len() * 2, self.skip);
+        for bucket in &self.buckets {
+            for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
+                if key != 0 {
+                    larger.add_short(key, word_key::hash(key), count);
+                }
             }
         }
-    }
-
-    fn add_long(&mut self, pretoken: &[u8], weight: u64) {
-        match self.long.get_mut(pretoken) {
-            Some(count) => *count += weight,
-            None => {
-                self.long.insert(pretoken.into(), weight);
-            }
-        }
-    }
-
-    /// Adds every count of `other`.
-    fn merge(&mut self, other: Self) {
-        for (key, count) in other.slots {
-            if key != 0 {
-                self.add_short(key, count);
-            }
-        }
-        for (pretoken, count) in other.long {
-            *self.long.entry(pretoken).or_default() += count;
-        }
-    }
-
-    /// Adds every count of every table.
-    pub(crate) fn merge_all(&mut self, others: Vec<Self>) {
-        for other in others {
-            self.merge(other);
-        }
+        (self.buckets, self.shift) = (larger.buckets, larger.shift);
     }
 
     /// The number of distinct pretokens.
@@ -101,16 +140,128 @@ impl CountTable {
     }
 
     /// Calls `visit` with every pretoken and its count, in no particular order.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&[u8], u64)) {
-        for &(key, count) in &self.slots {
-            if key != 0 {
-                let (bytes, length) = word_key::unpack(key);
-                visit(&bytes[..length], count);
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        for bucket in &self.buckets {
+            for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
+                if key != 0 {
+                    let (bytes, length) = word_key::unpack(key);
+                    visit(&bytes[..length], count)?;
+                }
             }
         }
-        for (pretoken, &count) in &self.long {
-            visit(pretoken, count);
+        self.long.for_each(visit)
+    }
+
+    /// Adds the counts of the pretokens whose hashes lie in the part `index` of `1 << log_parts` equal parts.
+    fn add_part(&mut self, other: &Self, index: usize, log_parts: u32) {
+        debug_assert_eq!(other.skip, 0, "it holds parts of all hashes");
+        let num_buckets = other.buckets.len();
+        let per_part = num_buckets >> log_parts;
+        let first = index * per_part;
+        let mut add_bucket = |at: usize| {
+            let bucket = &other.buckets[at % num_buckets];
+            for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
+                let hash = word_key::hash(key);
+                if key != 0 && part_of(hash, log_parts) == index {
+                    self.add_short(key, hash, count);
+                }
+            }
+        };
+        // Not in the order of the hashes: while this table is the smaller one, they would crowd at one place of it.
+        for step in 0..per_part {
+            add_bucket(first + (step.wrapping_mul(0x9E37_79B1) & (per_part - 1)));
         }
+        // Where the buckets of the part are full, its keys went on into those behind.
+        let mut behind = first + per_part;
+        while behind < first + num_buckets && other.buckets[(behind - 1) % num_buckets].is_full() {
+            add_bucket(behind);
+            behind += 1;
+        }
+        self.long.add_all(&other.long, |hash| part_of(hash, log_parts) == index);
+    }
+
+    /// Adds tables up, on several threads where they are large: no pretoken is in two of the tables returned. They are
+    /// for reading only.
+    pub(crate) fn merge_all(mut tables: Vec<Self>, num_threads: usize) -> Vec<Self> {
+        if tables.len() < 2 {
+            return tables;
+        }
+        let num_pretokens: usize = tables.iter().map(Self::len).sum();
+        let max_parts = Self::INITIAL_BUCKETS.min(num_pretokens >> 12).max(1);
+        let log_parts = num_threads.min(max_parts).next_power_of_two().ilog2();
+        if log_parts == 0 {
+            tables.sort_unstable_by_key(Self::len);
+            let mut all = tables.pop().expect("there are two");
+            for table in tables {
+                all.add_part(&table, 0, 0);
+            }
+            return vec![all];
+        }
+        let tables = &tables;
+        let add_up = |(): &mut (), index| {
+            // All hashes of the part begin alike.
+            let mut sum = Self::with_buckets(Self::INITIAL_BUCKETS, log_parts);
+            for table in tables {
+                sum.add_part(table, index, log_parts);
+            }
+            Ok(sum)
+        };
+        parallel::map(num_threads, 1 << log_parts, || (), add_up).expect("adding up cannot fail")
+    }
+}
+
+/// The part, of `1 << log_parts` equal ones, that a hash lies in.
+fn part_of(hash: u64, log_parts: u32) -> usize {
+    hash.checked_shr(u64::BITS - log_parts).unwrap_or(0) as usize
+}
+
+/// The pretokens that wait for their memory at the same time.
+const WAITING: usize = 64;
+
+/// Adds pretokens of one text to a table, a few at a time: while the next ones are scanned, the memory that the first
+/// of them will be counted in is on its way.
+struct Counter<'t> {
+    table: &'t mut CountTable,
+    weight: u64,
+    waiting: [(u128, u64); WAITING],
+    num_waiting: usize,
+}
+
+impl<'t> Counter<'t> {
+    /// Each pretoken counts `weight` times.
+    fn new(table: &'t mut CountTable, weight: u64) -> Self {
+        Self { table, weight, waiting: [(0, 0); WAITING], num_waiting: 0 }
+    }
+
+    /// Counts the non-empty pretoken `text[range]`.
+    #[inline]
+    fn add(&mut self, text: &[u8], range: Range<usize>) {
+        let Some(key) = word_key::pack(text, &range) else {
+            return self.table.long.add(&text[range], self.weight);
+        };
+        let hash = word_key::hash(key);
+        raw::prefetch(&self.table.buckets[self.table.bucket_of(hash)]);
+        self.waiting[self.num_waiting] = (key, hash);
+        self.num_waiting += 1;
+        if self.num_waiting == WAITING {
+            self.count_waiting();
+        }
+    }
+
+    fn count_waiting(&mut self) {
+        for &(key, hash) in &self.waiting[..self.num_waiting] {
+            self.table.add_short(key, hash, self.weight);
+        }
+        self.num_waiting = 0;
+    }
+}
+
+impl Drop for Counter<'_> {
+    fn drop(&mut self) {
+        self.count_waiting();
     }
 }
 
@@ -122,35 +273,91 @@ mod tests {
 
     use super::*;
 
+    fn counts_of(tables: &[CountTable]) -> HashMap<Vec<u8>, u64> {
+        let mut found = HashMap::new();
+        for table in tables {
+            let mut num_here = 0;
+            let counted = table.for_each(|pretoken, count| {
+                num_here += 1;
+                assert!(found.insert(pretoken.to_vec(), count).is_none(), "in two places");
+                Ok(())
+            });
+            counted.unwrap();
+            assert_eq!(num_here, table.len());
+        }
+        found
+    }
+
     proptest! {
         #[test]
         fn counts_as_a_plain_map_does(
             pretokens in prop::collection::vec((prop::collection::vec(0_u8..3, 1..20), 1_u64..1 << 40), 0..200),
-            parts in 1_usize..4,
+            num_tables in 1_usize..4,
+            num_threads in 1_usize..4,
         ) {
             let mut expected: HashMap<Vec<u8>, u64> = HashMap::new();
-            let mut tables: Vec<CountTable> = (0..parts).map(|_| CountTable::new()).collect();
+            let mut tables: Vec<CountTable> = (0..num_tables).map(|_| CountTable::new()).collect();
             for (index, (pretoken, weight)) in pretokens.iter().enumerate() {
-                *expected.entry(pretoken.clone()).or_default() += weight;
-                tables[index % parts].add(pretoken, 0..pretoken.len(), *weight);
+                *expected.entry(pretoken.clone()).or_default() += 2 * weight;
+                let table = &mut tables[index % num_tables];
+                table.add(pretoken, 0..pretoken.len(), *weight);
+                Counter::new(table, *weight).add(pretoken, 0..pretoken.len());
             }
-            let mut table = tables.remove(0);
-            table.merge_all(tables);
-            let mut found = HashMap::new();
-            table.for_each(|pretoken, count| assert!(found.insert(pretoken.to_vec(), count).is_none()));
-            prop_assert_eq!(table.len(), expected.len());
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(counts_of(&CountTable::merge_all(tables, num_threads)), expected);
         }
     }
 
     #[test]
-    fn growing_loses_nothing() {
-        let mut table = CountTable::new();
-        for number in 0..50_000_u32 {
-            table.add(&number.to_be_bytes(), 0..4, 1 << 33);
-            table.add(&number.to_be_bytes(), 0..4, 1);
+    fn growing_and_merging_in_parts_lose_nothing() {
+        for num_threads in [1, 2, 3, 8] {
+            // Tables of different sizes, which share some of their pretokens, short and long.
+            let mut tables = Vec::new();
+            for (first, last) in [(0, 50_000), (40_000, 47_000), (45_000, 60_000)] {
+                let mut table = CountTable::new();
+                for number in first..last {
+                    let mut text = format!("{number}");
+                    if number % 10 == 0 {
+                        text += &"x".repeat(number % 100);
+                    }
+                    table.add(text.as_bytes(), 0..text.len(), 1 << 33);
+                    Counter::new(&mut table, 1).add(text.as_bytes(), 0..text.len());
+                }
+                assert_eq!(table.len(), last - first);
+                tables.push(table);
+            }
+            let counts = counts_of(&CountTable::merge_all(tables, num_threads));
+            assert_eq!(counts.len(), 60_000);
+            for (pretoken, count) in counts {
+                let digits = pretoken.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                let number: u64 = std::str::from_utf8(&pretoken[..digits]).unwrap().parse().unwrap();
+                let num_tables = u64::from(number < 50_000)
+                    + u64::from((40_000..47_000).contains(&number))
+                    + u64::from(number >= 45_000);
+                assert_eq!(count, num_tables * ((1 << 33) + 1), "{number}");
+            }
         }
-        assert_eq!(table.len(), 50_000);
-        table.for_each(|_, count| assert_eq!(count, (1 << 33) + 1));
+    }
+
+    /// Keys whose hashes all begin with ones or zeros, so that they run over the end of the table.
+    #[test]
+    fn keys_that_run_over_the_end_are_merged_once() {
+        let mut table = CountTable::new();
+        let mut expected = HashMap::new();
+        for number in 0_u64..4_000_000 {
+            let bytes = number.to_le_bytes();
+            let hash = word_key::hash(word_key::pack(&bytes, &(0..8)).unwrap());
+            if hash >> 54 == (1 << 10) - 1 || hash >> 55 == 0 && number % 1000 == 0 {
+                table.add(&bytes, 0..8, number + 1);
+                expected.insert(bytes.to_vec(), number + 1);
+            }
+        }
+        assert!(expected.len() > 1_000);
+        for num_threads in [1, 2, 4] {
+            let mut other = CountTable::new();
+            for index in 0..num_threads {
+                other.add_part(&table, index, num_threads.ilog2());
+            }
+            assert_eq!(counts_of(&[other]), expected);
+        }
     }
 }

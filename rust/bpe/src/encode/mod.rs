@@ -369,11 +369,11 @@ mod tests {
             vocab_size: 300,
             special_tokens: special_tokens.clone(),
             pattern: pattern.clone(),
-            num_threads: 1,
+            ..TrainOptions::default()
         })
         .unwrap();
         trainer
-            .count_texts(&["the lower the 日本 lower 🙂 low's low's\n\n11!! éé".repeat(3)], &Control::new())
+            .count_texts(&["the lower the 日本 lower 🙂 low's low's\n\n11!! éé".repeat(3)], 1, &Control::new())
             .unwrap();
         let trained = trainer.finish(&Control::new()).unwrap();
         Tokenizer::new(trained.vocab, trained.merges, &special_tokens, pattern).unwrap()

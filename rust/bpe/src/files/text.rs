@@ -35,6 +35,21 @@ impl TextFile {
     pub(crate) fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
     }
+
+    /// Maps the pages of a range at once, which takes less time than a page fault for each few of them. Only a hint.
+    pub(crate) fn populate(&self, range: Range<usize>) {
+        if let Some(map) = &self.map {
+            raw::populate(map, range);
+        }
+    }
+
+    /// Unmaps the pages of a range that has been read, so that they do not count as memory of this process; they stay
+    /// in the page cache and are mapped again when they are read again. Only a hint.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        if let Some(map) = &self.map {
+            raw::release(map, range);
+        }
+    }
 }
 
 /// `bytes[range]` as text.

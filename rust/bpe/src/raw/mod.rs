@@ -5,6 +5,7 @@ pub(crate) mod classify;
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 use memmap2::Mmap;
 
@@ -32,4 +33,23 @@ pub(crate) fn prefetch<T>(value: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value; // the stable intrinsics of other architectures have no prefetch
+}
+
+/// Maps the pages of a range of a file at once. Only a hint.
+pub(crate) fn populate(map: &Mmap, range: Range<usize>) {
+    #[cfg(target_os = "linux")]
+    // Fails on kernels before 5.14, where the pages are mapped as they are read.
+    let _ = map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len());
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, range);
+}
+
+/// Unmaps the pages of a range of a file until they are read again. Only a hint.
+pub(crate) fn release(map: &Mmap, range: Range<usize>) {
+    #[cfg(unix)]
+    // SAFETY: the map is of a file and never written to, so that a page that was given back holds the same bytes when
+    // it is read again: those of the file. `map_file` says what holds if another process changes these.
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+    #[cfg(not(unix))]
+    let _ = (map, range);
 }

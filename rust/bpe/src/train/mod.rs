@@ -1,15 +1,20 @@
 //! counts -> merges -> vocabulary.
 
 mod pairs;
-mod word;
+mod queue;
+mod tokens;
+mod words;
 
 use std::path::Path;
 
-use self::pairs::{Pairs, Tokens};
-use self::word::Words;
+use self::pairs::{Limits, Pairs};
+use self::tokens::Tokens;
+use self::words::Words;
 use crate::control::Control;
-use crate::count::{CountTable, count_file, count_texts};
+use crate::count::{CountTable, for_each_chunk, for_each_piece};
 use crate::error::{Error, Result};
+use crate::files::text::TextFile;
+use crate::split::cut::Cutter;
 use crate::split::{Pattern, SpecialTokens};
 use crate::vocab::MAX_VOCAB_SIZE;
 
@@ -24,6 +29,58 @@ pub struct TrainOptions {
     pub pattern: Pattern,
     /// At least 1; the result does not depend on it.
     pub num_threads: usize,
+    /// Pairs that occur less often are not merged; at least 1.
+    pub min_frequency: u64,
+    /// Pairs that are longer together, in bytes, are not merged; at least 1.
+    pub max_token_length: usize,
+}
+
+impl Default for TrainOptions {
+    /// The bytes alone, from one thread, with nothing special, by GPT-2's pattern and without limits.
+    fn default() -> Self {
+        Self {
+            vocab_size: 256,
+            special_tokens: Vec::new(),
+            pattern: Pattern::parse("gpt2").expect("it is a name"),
+            num_threads: 1,
+            min_frequency: 1,
+            max_token_length: usize::MAX,
+        }
+    }
+}
+
+impl TrainOptions {
+    fn check(&self) -> Result<()> {
+        let smallest = 256 + new_special_tokens(&self.special_tokens).count();
+        let vocab_size = self.vocab_size;
+        if vocab_size < smallest {
+            return Err(Error::invalid(format!(
+                "vocab_size must be at least {smallest} (256 bytes + {} special tokens), got {vocab_size}",
+                smallest - 256,
+            )));
+        }
+        if vocab_size > MAX_VOCAB_SIZE {
+            return Err(Error::invalid(format!("vocab_size must be at most {MAX_VOCAB_SIZE}, got {vocab_size}")));
+        }
+        if self.num_threads == 0 {
+            return Err(Error::invalid("num_threads must be at least 1, got 0"));
+        }
+        if self.min_frequency == 0 {
+            return Err(Error::invalid("min_frequency must be at least 1 (every pair), got 0"));
+        }
+        if self.max_token_length == 0 {
+            return Err(Error::invalid("max_token_length must be at least 1 (no merges), got 0"));
+        }
+        Ok(())
+    }
+
+    fn num_merges(&self) -> usize {
+        self.vocab_size - 256 - new_special_tokens(&self.special_tokens).count()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { min_count: self.min_frequency, max_length: self.max_token_length }
+    }
 }
 
 /// A trained vocabulary.
@@ -33,6 +90,8 @@ pub struct Trained {
     pub vocab: Vec<(u32, Vec<u8>)>,
     /// The merges in the order of creation.
     pub merges: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many different pretokens there were.
+    pub num_pretokens: usize,
 }
 
 /// Counts pretokens, from as many sources as there are, and then learns merges from them.
@@ -43,101 +102,133 @@ pub struct Trained {
 pub struct Trainer {
     options: TrainOptions,
     specials: SpecialTokens,
-    table: CountTable,
+    /// One for each thread that has counted.
+    tables: Vec<CountTable>,
+    total: Total,
 }
 
 impl Trainer {
     /// # Errors
-    /// [`Error::InvalidArgument`] for a vocabulary size out of range and for special tokens that are empty or repeated.
+    /// [`Error::InvalidArgument`] for options out of range and for special tokens that are empty or repeated.
     pub fn new(options: TrainOptions) -> Result<Self> {
         let specials = SpecialTokens::new(&options.special_tokens)?;
-        let smallest = 256 + new_special_tokens(&options.special_tokens).count();
-        if options.vocab_size < smallest {
-            return Err(Error::invalid(format!(
-                "vocab_size must be at least {smallest} (256 bytes + {} special tokens), got {}",
-                smallest - 256,
-                options.vocab_size
-            )));
-        }
-        if options.vocab_size > MAX_VOCAB_SIZE {
-            return Err(Error::invalid(format!(
-                "vocab_size must be at most {MAX_VOCAB_SIZE}, got {}",
-                options.vocab_size
-            )));
-        }
-        if options.num_threads == 0 {
-            return Err(Error::invalid("num_threads must be at least 1, got 0"));
-        }
-        Ok(Self { options, specials, table: CountTable::new() })
+        options.check()?;
+        Ok(Self { options, specials, tables: Vec::new(), total: Total::default() })
     }
 
-    /// Counts a UTF-8 text file.
+    /// Counts a UTF-8 text file, as if it were there `weight` times.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Malformed`] for invalid UTF-8, [`Error::Interrupted`], and [`Error::InvalidArgument`]
-    /// for a regular expression that backtracks too much.
-    pub fn count_file(&mut self, path: &Path, control: &Control) -> Result<()> {
-        let Self { options, specials, table } = self;
-        count_file(table, path, &options.pattern, specials, options.num_threads, control)
+    /// for a regular expression that backtracks too much and for counts that may exceed 64 bits.
+    pub fn count_file(&mut self, path: &Path, weight: u64, control: &Control) -> Result<()> {
+        let Self { options, specials, tables, total } = self;
+        let cutter = Cutter { pattern: &options.pattern, specials };
+        let file = TextFile::open(path)?;
+        total.add(file.bytes().len(), weight)?;
+        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter);
+        for_each_chunk(tables, CountTable::new, &file, path, cutter, options.num_threads, control, count)
     }
 
-    /// Counts texts, each a document of its own.
+    /// Counts texts, each a document of its own, as if they were there `weight` times.
     ///
     /// # Errors
     /// As [`count_file`](Self::count_file) but for those of files.
-    pub fn count_texts<S: AsRef<str> + Sync>(&mut self, texts: &[S], control: &Control) -> Result<()> {
-        let Self { options, specials, table } = self;
-        count_texts(table, texts, &options.pattern, specials, options.num_threads, control)
+    pub fn count_texts<S: AsRef<str> + Sync>(&mut self, texts: &[S], weight: u64, control: &Control) -> Result<()> {
+        let Self { options, specials, tables, total } = self;
+        let cutter = Cutter { pattern: &options.pattern, specials };
+        total.add(texts.iter().map(|text| text.as_ref().len()).sum(), weight)?;
+        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter);
+        for_each_piece(tables, CountTable::new, texts, cutter, options.num_threads, control, count)
     }
 
     /// Counts one pretoken `weight` times, as it is: neither special tokens nor the pattern are applied.
-    pub fn add_pretoken(&mut self, pretoken: &[u8], weight: u64) {
-        if !pretoken.is_empty() && weight > 0 {
-            self.table.add(pretoken, 0..pretoken.len(), weight);
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the counts together may exceed 64 bits.
+    pub fn add_pretoken(&mut self, pretoken: &[u8], weight: u64) -> Result<()> {
+        self.total.add(pretoken.len(), weight)?;
+        if self.tables.is_empty() {
+            self.tables.push(CountTable::new());
         }
-    }
-
-    /// The number of distinct pretokens counted so far.
-    pub fn num_pretokens(&self) -> usize {
-        self.table.len()
+        if !pretoken.is_empty() && weight > 0 {
+            self.tables[0].add(pretoken, 0..pretoken.len(), weight);
+        }
+        Ok(())
     }
 
     /// Learns the merges. Ends early, with a smaller vocabulary, when no pair is left to merge.
     ///
     /// # Errors
-    /// [`Error::Interrupted`], and [`Error::InvalidArgument`] if the counts together exceed 64 bits.
+    /// [`Error::Interrupted`], and [`Error::InvalidArgument`] if the distinct pretokens are longer than 4 GiB.
     pub fn finish(self, control: &Control) -> Result<Trained> {
-        let Self { options, table, .. } = self;
-        let mut num_adjacencies = 0_u128;
-        table.for_each(|pretoken, count| num_adjacencies += pretoken.len() as u128 * u128::from(count));
-        if num_adjacencies > u128::from(u64::MAX) {
-            return Err(Error::invalid(format!(
-                "the counts sum up to {num_adjacencies} bytes, expected at most {}; divide all weights by a constant",
-                u64::MAX
-            )));
-        }
-
-        let mut words = Words::new(&table);
-        drop(table);
-        let mut tokens = Tokens::bytes_only();
-        let mut pairs = Pairs::new(&words, &tokens);
-        let special_tokens: Vec<&String> = new_special_tokens(&options.special_tokens).collect();
-        let num_merges = options.vocab_size - 256 - special_tokens.len();
+        let num_merges = self.options.num_merges();
         control.begin("merge", num_merges as u64);
+        let special_tokens = self.options.special_tokens.clone();
+        Ok(self.learn(num_merges, control)?.into_trained(&special_tokens))
+    }
 
-        let mut merges = Vec::new();
-        while merges.len() < num_merges {
-            control.check()?;
-            let Some((pair, _, occurrences)) = pairs.take_best(&tokens) else { break };
-            let new_token = tokens.push_merged(pair);
-            pairs.merge(&mut words, pair, new_token, &occurrences, &tokens);
-            merges.push((tokens.get(pair.0).to_vec(), tokens.get(pair.1).to_vec()));
-            control.advance(1);
+    /// The first `num_merges` merges, or fewer when no pair is left.
+    fn learn(self, num_merges: usize, control: &Control) -> Result<Learned> {
+        let Self { options, tables, total, .. } = self;
+        let tables = CountTable::merge_all(tables, options.num_threads);
+        let num_pretokens = tables.iter().map(CountTable::len).sum();
+        let mut words = Words::new(256);
+        for table in tables {
+            table.for_each(|pretoken, count| {
+                if words.num_words().is_multiple_of(1 << 16) {
+                    control.check()?;
+                }
+                words.push(pretoken.iter().map(|&byte| u32::from(byte)), count)
+            })?;
         }
+        let mut pairs = Pairs::new(words, Tokens::bytes_only(), options.limits(), total.threshold(num_merges));
+        let mut merges = Vec::new();
+        pairs.merge_best(num_merges, &mut merges, control)?;
+        Ok(Learned { tokens: pairs.into_tokens(), merges, num_pretokens })
+    }
+}
 
+/// Tokens, and the merges by their ids that made them of the bytes.
+#[derive(Debug)]
+struct Learned {
+    tokens: Tokens,
+    merges: Vec<(u32, u32)>,
+    num_pretokens: usize,
+}
+
+impl Learned {
+    fn into_trained(self, special_tokens: &[String]) -> Trained {
+        let Self { tokens, merges, num_pretokens } = self;
         let learned = (0..tokens.len() as u32).map(|id| tokens.get(id).to_vec());
-        let specials = special_tokens.into_iter().map(|token| token.as_bytes().to_vec());
-        Ok(Trained { vocab: (0..).zip(learned.chain(specials)).collect(), merges })
+        let specials = new_special_tokens(special_tokens).map(|token| token.as_bytes().to_vec());
+        Trained { vocab: (0..).zip(learned.chain(specials)).collect(), merges: tokens.parts(&merges), num_pretokens }
+    }
+}
+
+/// The bytes counted so far, each as often as its text weighs. No count can be greater.
+#[derive(Clone, Copy, Debug, Default)]
+struct Total(u64);
+
+impl Total {
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it does not fit into 64 bits.
+    fn add(&mut self, num_bytes: usize, weight: u64) -> Result<()> {
+        let sum = u128::from(self.0) + num_bytes as u128 * u128::from(weight);
+        self.0 = u64::try_from(sum).map_err(|_| {
+            Error::invalid(format!(
+                "the texts times their weights come to {sum} bytes, expected at most {}; divide all weights by a \
+                 constant",
+                u64::MAX
+            ))
+        })?;
+        Ok(())
+    }
+
+    /// A count that is somewhat less than that of the last of so many merges, for the texts that were looked at: there
+    /// it was a 20th to a 75th of the bytes a merge. A bad guess costs time, not exactness.
+    fn threshold(self, num_merges: usize) -> u64 {
+        self.0 / 64 / num_merges.max(1) as u64
     }
 }
 
@@ -156,34 +247,32 @@ mod tests {
     use super::*;
 
     fn options(vocab_size: usize) -> TrainOptions {
-        TrainOptions {
-            vocab_size,
-            special_tokens: Vec::new(),
-            pattern: Pattern::parse("gpt2").unwrap(),
-            num_threads: 1,
-        }
+        TrainOptions { vocab_size, ..TrainOptions::default() }
     }
 
     fn train(words: &[(Vec<u8>, u64)], vocab_size: usize) -> Trained {
         let mut trainer = Trainer::new(options(vocab_size)).unwrap();
         for (word, weight) in words {
-            trainer.add_pretoken(word, *weight);
+            trainer.add_pretoken(word, *weight).unwrap();
         }
         trainer.finish(&Control::new()).unwrap()
     }
 
     /// The definition: count everything anew before each merge.
-    fn merges_by_recounting(words: &[(Vec<u8>, u64)], num_merges: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn merges_by_recounting(words: &[(Vec<u8>, u64)], options: &TrainOptions) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut words: Vec<(Vec<Vec<u8>>, u64)> =
             words.iter().map(|(word, weight)| (word.iter().map(|byte| vec![*byte]).collect(), *weight)).collect();
         let mut merges = Vec::new();
-        while merges.len() < num_merges {
+        while merges.len() < options.num_merges() {
             let mut counts: HashMap<(Vec<u8>, Vec<u8>), u64> = HashMap::new();
             for (word, weight) in &words {
                 for pair in word.windows(2) {
                     *counts.entry((pair[0].clone(), pair[1].clone())).or_default() += weight;
                 }
             }
+            counts.retain(|(left, right), count| {
+                *count >= options.min_frequency && left.len() + right.len() <= options.max_token_length
+            });
             let Some((pair, _)) = counts.into_iter().max_by(|(p, m), (q, n)| (m, p).cmp(&(n, q))) else { break };
             for (word, _) in &mut words {
                 let mut at = 0;
@@ -205,10 +294,35 @@ mod tests {
 
         #[test]
         fn merges_are_those_of_recounting(
-            words in prop::collection::vec((prop::collection::vec(97_u8..101, 1..12), 1_u64..5), 0..12),
-            num_merges in 0_usize..30,
+            words in prop::collection::vec((prop::collection::vec(97_u8..101, 1..24), 1_u64..5), 0..12),
+            num_merges in 0_usize..40,
+            min_frequency in prop_oneof![Just(1_u64), 2_u64..9],
+            max_token_length in prop_oneof![Just(usize::MAX), 1_usize..7],
+            threshold in 0_u64..40,
         ) {
-            prop_assert_eq!(train(&words, 256 + num_merges).merges, merges_by_recounting(&words, num_merges));
+            let options = TrainOptions { min_frequency, max_token_length, ..options(256 + num_merges) };
+            let expected = merges_by_recounting(&words, &options);
+            let mut trainer = Trainer::new(options).unwrap();
+            for (word, weight) in &words {
+                trainer.add_pretoken(word, *weight).unwrap();
+            }
+            // Whatever is guessed of the counts.
+            trainer.total = Total(64 * num_merges as u64 * threshold);
+            prop_assert_eq!(trainer.finish(&Control::new()).unwrap().merges, expected);
+        }
+
+        #[test]
+        fn a_weight_is_as_many_copies(
+            texts in prop::collection::vec(("[ab ]{0,12}", 1_u64..4), 1..6), num_threads in 1_usize..4,
+        ) {
+            let options = TrainOptions { num_threads, ..options(280) };
+            let mut weighted = Trainer::new(options.clone()).unwrap();
+            let mut copied = Trainer::new(options).unwrap();
+            for (text, weight) in &texts {
+                weighted.count_texts(&[text], *weight, &Control::new()).unwrap();
+                copied.count_texts(&vec![text; *weight as usize], 1, &Control::new()).unwrap();
+            }
+            prop_assert_eq!(weighted.finish(&Control::new()).unwrap(), copied.finish(&Control::new()).unwrap());
         }
 
         #[test]
@@ -221,10 +335,10 @@ mod tests {
             let split = split.min(pieces.len());
             let whole = [pieces[..split].concat(), pieces[split..].concat()];
             let mut together = Trainer::new(TrainOptions { num_threads: 1, ..options.clone() }).unwrap();
-            together.count_texts(&whole, &Control::new()).unwrap();
+            together.count_texts(&whole, 1, &Control::new()).unwrap();
             let mut apart = Trainer::new(options).unwrap();
             for text in whole.iter().rev() {
-                apart.count_texts(&[text], &Control::new()).unwrap();
+                apart.count_texts(&[text], 1, &Control::new()).unwrap();
             }
             prop_assert_eq!(together.finish(&Control::new()).unwrap(), apart.finish(&Control::new()).unwrap());
         }
@@ -254,9 +368,8 @@ mod tests {
     #[test]
     fn sums_beyond_64_bits_are_refused() {
         let mut trainer = Trainer::new(options(300)).unwrap();
-        trainer.add_pretoken(b"ab", u64::MAX / 2);
-        trainer.add_pretoken(b"cd", u64::MAX / 2);
-        let error = trainer.finish(&Control::new()).unwrap_err().to_string();
+        trainer.add_pretoken(b"ab", u64::MAX / 2).unwrap();
+        let error = trainer.add_pretoken(b"c", u64::MAX / 2).unwrap_err().to_string();
         assert!(error.contains("divide all weights"), "{error}");
     }
 
@@ -278,12 +391,23 @@ mod tests {
     }
 
     #[test]
+    fn options_out_of_range_are_refused() {
+        let refused = |options| Trainer::new(options).unwrap_err().to_string();
+        assert!(
+            refused(TrainOptions { min_frequency: 0, ..options(300) }).contains("min_frequency must be at least 1")
+        );
+        let error = refused(TrainOptions { max_token_length: 0, ..options(300) });
+        assert!(error.contains("max_token_length must be at least 1"), "{error}");
+        assert!(refused(TrainOptions { num_threads: 0, ..options(300) }).contains("num_threads must be at least 1"));
+    }
+
+    #[test]
     fn cancelling_stops_the_work() {
         let mut trainer = Trainer::new(options(300)).unwrap();
         let control = Control::new();
         control.cancel();
-        assert!(matches!(trainer.count_texts(&["a b"], &control), Err(Error::Interrupted)));
-        trainer.add_pretoken(b"ab", 1);
+        assert!(matches!(trainer.count_texts(&["a b"], 1, &control), Err(Error::Interrupted)));
+        trainer.add_pretoken(b"ab", 1).unwrap();
         assert!(matches!(trainer.finish(&control), Err(Error::Interrupted)));
     }
 }
