@@ -111,7 +111,9 @@ def _source(input_path: StrPath | Sequence[StrPath] | Iterable[str], weights: Se
     if isinstance(input_path, io.IOBase):
         raise TypeError("got an open file, whose lines would be trained on as texts of their own; pass its path")
     if weights is not None:
-        raise ValueError("weights are for a list of paths, got an iterator over texts; yield a text as often as it counts")
+        raise ValueError(
+            "weights are for a list of paths, got an iterator over texts; yield a text as often as it counts"
+        )
     return _Texts(input_path)
 
 

@@ -23,7 +23,8 @@ fn type_name(object: &Bound<'_, PyAny>) -> String {
 pub(crate) fn extract_vocab(vocab: &Bound<'_, PyDict>) -> PyResult<Vec<(u32, Vec<u8>)>> {
     let mut out = Vec::new();
     ids::reserve(&mut out, vocab.len())?;
-    for (position, (id, token)) in vocab.iter().enumerate() {
+    // A copy: what is called to read an id may change the dictionary, which panics in the middle of its iteration.
+    for (position, (id, token)) in vocab.copy()?.iter().enumerate() {
         let token = token.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("vocab must map int to bytes, got {} for id {id}", type_name(&token)))
         })?;
@@ -36,6 +37,7 @@ pub(crate) fn extract_merges(merges: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>
     let mut out = Vec::new();
     for (index, merge) in merges.try_iter()?.enumerate() {
         let merge = merge?;
+        ids::reserve(&mut out, 1)?;
         let (left, right) = merge.extract::<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>().map_err(|_| {
             PyTypeError::new_err(format!("merges must hold pairs (bytes, bytes), got {merge} at index {index}"))
         })?;

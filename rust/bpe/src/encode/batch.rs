@@ -38,7 +38,7 @@ impl Tokenizer {
             let mut ids = Vec::new();
             // Three bytes a token are few for any language; growing once more costs less than guessing low.
             reserve(&mut ids, text.len() / 3 + 1)?;
-            self.encode_into(text, specials, CacheGuard::new(self).cache(), &mut ids)?;
+            self.encode_into(text, specials, CacheGuard::new(self).cache(), &mut ids, control)?;
             return Ok(ids);
         }
         control.begin("encode", text.len() as u64);
@@ -93,7 +93,7 @@ impl Tokenizer {
         )?;
 
         let mut results: Vec<Vec<u32>> = Vec::new();
-        results.try_reserve_exact(texts.len()).map_err(|_| Error::OutOfMemory(size_of_val(texts)))?;
+        results.try_reserve_exact(texts.len()).map_err(|_| Error::OutOfMemory(texts.len() * size_of::<Vec<u32>>()))?;
         results.resize_with(texts.len(), Vec::new);
         for ((text, _), ids) in pieces.iter().zip(parts) {
             let result = &mut results[*text];
@@ -119,7 +119,7 @@ impl Tokenizer {
     ) -> Result<u64> {
         control.check()?;
         reserve(out, range.len() / 4 + 1)?;
-        let num_special = self.encode_into(&text[range.clone()], specials, cache, out)?;
+        let num_special = self.encode_into(&text[range.clone()], specials, cache, out, control)?;
         control.advance(range.len() as u64);
         Ok(num_special)
     }

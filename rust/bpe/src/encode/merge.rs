@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use rustc_hash::FxHashMap;
 
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::vocab::{MAX_VOCAB_SIZE, Vocab, shown};
 
@@ -120,12 +121,12 @@ impl MergeTable {
     /// Appends the ids of a pretoken.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], and [`Error::InvalidArgument`] for a pretoken of 4 GiB or more.
-    pub(crate) fn encode(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    /// [`Error::OutOfMemory`], [`Error::Interrupted`], and [`Error::InvalidArgument`] for a pretoken of 4 GiB or more.
+    pub(crate) fn encode(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
         if pretoken.len() <= MAX_SCANNED {
             self.encode_by_scan(pretoken, out)
         } else {
-            self.encode_by_heap(pretoken, out)
+            self.encode_by_heap(pretoken, out, control)
         }
     }
 
@@ -180,7 +181,7 @@ impl MergeTable {
     }
 
     /// n log n: a heap of the ranks of all adjacent symbols, which form a doubly linked list.
-    fn encode_by_heap(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    fn encode_by_heap(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
         let length = pretoken.len();
         let Ok(end) = u32::try_from(length) else {
             return Err(Error::invalid(format!("a pretoken of {length} bytes, expected less than 4 GiB")));
@@ -202,6 +203,9 @@ impl MergeTable {
         let mut num_left = length;
         while let Some(Reverse(top)) = heap.pop() {
             let (rank, at) = ((top >> 32) as u32, top as u32 as usize);
+            if at.is_multiple_of(1 << 12) {
+                control.check()?;
+            }
             if ranks[at] != rank {
                 continue; // the symbols here have changed since
             }
@@ -221,7 +225,7 @@ impl MergeTable {
             if let [_, Some(before)] = changed {
                 ranks[before as usize] = self.rank(symbols[before as usize], symbols[at]);
             }
-            // Never more entries than the heap began with room for, but for the one popped and the two pushed.
+            // Entries of symbols that have changed since stay in the heap, which may so come to twice its first size.
             heap.try_reserve(2).map_err(|_| Error::OutOfMemory(heap.len() * 16))?;
             heap.extend(
                 changed
@@ -320,7 +324,7 @@ mod tests {
             let table = table(MERGES).unwrap();
             let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
             table.encode_by_scan(&pretoken, &mut scanned).unwrap();
-            table.encode_by_heap(&pretoken, &mut heaped).unwrap();
+            table.encode_by_heap(&pretoken, &mut heaped, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
             prop_assert_eq!(&scanned, &expected);
             prop_assert_eq!(&heaped, &expected);
@@ -333,7 +337,7 @@ mod tests {
             let table = table(&order).unwrap();
             let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
             table.encode_by_scan(&pretoken, &mut scanned).unwrap();
-            table.encode_by_heap(&pretoken, &mut heaped).unwrap();
+            table.encode_by_heap(&pretoken, &mut heaped, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
             prop_assert_eq!(&scanned, &expected);
             prop_assert_eq!(&heaped, &expected);

@@ -18,6 +18,7 @@ pub use self::file::FileStats;
 use self::merge::{MergeTable, reserve};
 pub use self::recognised::Recognised;
 pub use self::stream::StreamEncoder;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::split::cut::Cutter;
 use crate::split::{Pattern, Segment};
@@ -38,8 +39,7 @@ pub struct Tokenizer {
     only_special: Vec<u32>,
     pattern: Pattern,
     ignore_merges: bool,
-    /// Caches that no thread uses at the moment.
-    caches: Mutex<Vec<Cache>>,
+    idle: IdleCaches,
 }
 
 impl Tokenizer {
@@ -63,8 +63,8 @@ impl Tokenizer {
         let table = MergeTable::new(&vocab, &merges)?;
         let only_special = only_special(special_tokens, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
-        let caches = Mutex::new(Vec::new());
-        Ok(Self { vocab, merges, table, specials, only_special, pattern, ignore_merges: false, caches })
+        let idle = IdleCaches::default();
+        Ok(Self { vocab, merges, table, specials, only_special, pattern, ignore_merges: false, idle })
     }
 
     /// With `ignore_merges`, a pretoken that is a token takes its id even if the merges would come to others, as in
@@ -72,7 +72,7 @@ impl Tokenizer {
     /// recognised as such or are ordinary text.
     #[must_use]
     pub fn with_ignore_merges(self, ignore_merges: bool) -> Self {
-        Self { ignore_merges, caches: Mutex::new(Vec::new()), ..self }
+        Self { ignore_merges, idle: IdleCaches::default(), ..self }
     }
 
     /// The greatest id plus one.
@@ -179,7 +179,14 @@ impl Tokenizer {
     }
 
     /// Appends the ids of a text to `out`; the number of special tokens among them is returned.
-    fn encode_into(&self, text: &str, specials: &Recognised, cache: &mut Cache, out: &mut Vec<u32>) -> Result<u64> {
+    fn encode_into(
+        &self,
+        text: &str,
+        specials: &Recognised,
+        cache: &mut Cache,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<u64> {
         let mut num_special = 0;
         specials.tokens().for_each_segment(text, |segment| match segment {
             Segment::Special(index) => {
@@ -193,17 +200,25 @@ impl Tokenizer {
                 self.pattern.for_each_pretoken(segment, |range| {
                     let range = offset + range.start..offset + range.end;
                     if pending.push(text.as_bytes(), range, cache) {
-                        self.encode_pending(text.as_bytes(), &mut pending, cache, out)?;
+                        self.encode_pending(text.as_bytes(), &mut pending, cache, out, control)?;
                     }
                     Ok(())
                 })?;
-                self.encode_pending(text.as_bytes(), &mut pending, cache, out)
+                self.encode_pending(text.as_bytes(), &mut pending, cache, out, control)
             }
         })?;
         Ok(num_special)
     }
 
-    fn encode_pending(&self, text: &[u8], pending: &mut Pending, cache: &mut Cache, out: &mut Vec<u32>) -> Result<()> {
+    fn encode_pending(
+        &self,
+        text: &[u8],
+        pending: &mut Pending,
+        cache: &mut Cache,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<()> {
+        control.check()?;
         // The ids of the next few pretokens, copied to `out` together: copying all places of an entry and counting
         // those in use takes no branch on how many they are.
         let mut ids = [0; (Pending::CAPACITY + 1) * INLINE];
@@ -222,7 +237,7 @@ impl Tokenizer {
             }
             append(out, &ids[..length])?;
             length = 0;
-            self.encode_rare(text, range, key, bucket, cache, out)?;
+            self.encode_rare(text, range, (key, bucket), cache, out, control)?;
         }
         pending.start = start;
         append(out, &ids[..length])
@@ -233,32 +248,32 @@ impl Tokenizer {
         &self,
         text: &[u8],
         range: Range<usize>,
-        key: u128,
-        bucket: usize,
+        (key, bucket): (u128, usize),
         cache: &mut Cache,
         out: &mut Vec<u32>,
+        control: &Control,
     ) -> Result<()> {
         if key == Pending::LONG {
-            return self.encode_pretoken(&text[range], out);
+            return self.encode_pretoken(&text[range], out, control);
         }
         if let Some((entry, length)) = cache.get(bucket, key) {
             return append(out, cache.overflowing(entry, length));
         }
         let first = out.len();
-        self.encode_pretoken(&text[range], out)?;
+        self.encode_pretoken(&text[range], out, control)?;
         cache.insert(bucket, key, &out[first..]);
         Ok(())
     }
 
     /// Appends the ids of one pretoken.
-    fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
         if self.ignore_merges
             && let Some(id) = self.vocab.id(pretoken)
             && !self.is_only_special(id)
         {
             return append(out, &[id]);
         }
-        self.table.encode(pretoken, out)
+        self.table.encode(pretoken, out, control)
     }
 }
 
@@ -324,17 +339,28 @@ impl Pending {
     }
 }
 
+/// Caches that no thread uses at the moment, at most as many as there are places.
+#[derive(Debug)]
+struct IdleCaches([Mutex<Option<Cache>>; 64]);
+
+impl Default for IdleCaches {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(None)))
+    }
+}
+
 /// A cache of the tokenizer, warm if one is at hand, for one thread at a time.
 struct CacheGuard<'t> {
-    tokenizer: &'t Tokenizer,
+    idle: &'t IdleCaches,
     cache: Option<Cache>,
 }
 
 impl<'t> CacheGuard<'t> {
     fn new(tokenizer: &'t Tokenizer) -> Self {
-        // `try_lock`: in a forked child the lock may be held by a thread that does not exist there.
-        let cached = tokenizer.caches.try_lock().ok().and_then(|mut caches| caches.pop());
-        Self { tokenizer, cache: Some(cached.unwrap_or_else(Cache::new)) }
+        // `try_lock`: in a forked child a lock may be held by a thread that does not exist there.
+        let idle = &tokenizer.idle;
+        let warm = idle.0.iter().find_map(|place| place.try_lock().ok()?.take());
+        Self { idle, cache: Some(warm.unwrap_or_else(Cache::new)) }
     }
 
     fn cache(&mut self) -> &mut Cache {
@@ -344,8 +370,13 @@ impl<'t> CacheGuard<'t> {
 
 impl Drop for CacheGuard<'_> {
     fn drop(&mut self) {
-        if let (Some(cache), Ok(mut caches)) = (self.cache.take(), self.tokenizer.caches.try_lock()) {
-            caches.push(cache);
+        for place in &self.idle.0 {
+            if let Ok(mut place) = place.try_lock()
+                && place.is_none()
+            {
+                *place = self.cache.take();
+                return;
+            }
         }
     }
 }
@@ -355,7 +386,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Control, TrainOptions, Trainer};
+    use crate::{TrainOptions, Trainer};
 
     const PIECES: &[&str] = &[
         "the", " the", "low", "er", "'", "'s", " ", "\n", "\u{3000}", "日本", "é", "1", "!", "<|", "<|end|>", "end|>",
@@ -390,9 +421,9 @@ mod tests {
                     ids.push(specials.id(index));
                     Ok(())
                 }
-                Segment::Text(_, text) => tokenizer
-                    .pattern
-                    .for_each_pretoken(text, |range| tokenizer.table.encode(&text.as_bytes()[range], &mut ids)),
+                Segment::Text(_, text) => tokenizer.pattern.for_each_pretoken(text, |range| {
+                    tokenizer.table.encode(&text.as_bytes()[range], &mut ids, &Control::new())
+                }),
             })
             .unwrap();
         ids

@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Entries {
 
 fn read_merges(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let text = super::text::validated(path, &bytes, 0..bytes.len())?;
+    let text = super::text::validated(path, &bytes, 0)?;
     let mut merges = Vec::new();
     for (number, line) in (1..).zip(text.split('\n')) {
         let line = line.strip_suffix('\r').unwrap_or(line);

@@ -79,7 +79,7 @@ pub fn read(path: &Path, control: &Control) -> Result<Contents> {
 
 fn read_ranks(path: &Path) -> Result<Vec<(u32, Vec<u8>)>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let text = validated(path, &bytes, 0..bytes.len())?;
+    let text = validated(path, &bytes, 0)?;
     let mut ranks = Vec::new();
     for (number, line) in (1..).zip(text.split('\n')) {
         let line = line.strip_suffix('\r').unwrap_or(line);

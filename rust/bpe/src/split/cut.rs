@@ -23,8 +23,7 @@ impl Cutter<'_> {
             return (from.max(1)..text.len()).find(|&at| self.is_safe(text, at, false)).unwrap_or(text.len());
         }
         // Start a token's length early: the edge of a token may be what `from` points at.
-        let longest = self.specials.tokens().iter().map(String::len).max().unwrap_or(0);
-        let mut search_from = from.saturating_sub(longest);
+        let mut search_from = from.saturating_sub(self.specials.longest());
         while let Some(token) = self.specials.find_certain(text, search_from) {
             if let Some(at) = [token.start, token.end].into_iter().find(|&at| at >= from.max(1)) {
                 return at;
@@ -39,17 +38,11 @@ impl Cutter<'_> {
         if self.pattern.splits_locally() {
             return (after + 1..text.len()).rev().find(|&at| self.is_safe(text, at, true));
         }
-        let mut last = None;
-        let mut search_from = after;
-        while let Some(token) = self.specials.find_certain(text, search_from) {
-            // The longest match may still be growing at the end of what is known.
-            last = [token.end, token.start]
-                .into_iter()
-                .find(|&at| at > after && !self.specials.lies_across(text, at, true))
-                .or(last);
-            search_from = token.start + 1;
-        }
-        last
+        // The longest match may still be growing at the end of what is known.
+        self.specials
+            .certain_from_last(text, after)
+            .flat_map(|token| [token.end, token.start])
+            .find(|&at| at > after && !self.specials.lies_across(text, at, true))
     }
 
     /// Whether the pattern is known to split at `at` and no special token can lie across it.
