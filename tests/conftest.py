@@ -4,27 +4,32 @@ import os
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+
+try:
+    from jaxtyping import install_import_hook
+except ModuleNotFoundError:  # the tests of the tokenizer run without the extra `train`, too
+    install_import_hook = None
 
 # Tiny tensors gain nothing from a second thread, and lose a lot to it on a busy machine. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before anything imports them; the hook stays for the session. Configurations are left out: they check themselves,
 # and their own messages are what users see.
-install_import_hook(
-    [
-        "cs336.data.batch",
-        "cs336.model.attention",
-        "cs336.model.feed_forward",
-        "cs336.model.functional",
-        "cs336.model.layers",
-        "cs336.model.rope",
-        "cs336.model.transformer",
-        "cs336.optim",
-        "cs336.train.loss",
-    ],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as for mypy
-)
+if install_import_hook is not None:
+    install_import_hook(
+        [
+            "cs336.data.batch",
+            "cs336.model.attention",
+            "cs336.model.feed_forward",
+            "cs336.model.functional",
+            "cs336.model.layers",
+            "cs336.model.rope",
+            "cs336.model.transformer",
+            "cs336.optim",
+            "cs336.train.loss",
+        ],
+        "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as for mypy
+    )
 
 # The same examples on every run, and no verdict from the clock of a busy machine.
 settings.register_profile("cs336", derandomize=True, deadline=None)

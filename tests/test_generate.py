@@ -209,6 +209,8 @@ def test_a_distribution_needs_a_positive_temperature(temperature):
 
 
 class LetterCodec:
+    vocab_size = 26
+
     def encode(self, text):
         return [ord(letter) - ord("a") for letter in text]
 
@@ -217,8 +219,16 @@ class LetterCodec:
 
 
 def test_text_goes_through_the_tokenizer_both_ways():
-    model, codec = build(vocab_size=26), LetterCodec()
+    model, codec = build(vocab_size=64), LetterCodec()  # more ids than letters: the others are never drawn
     text = generate_text(model, codec, "abc", max_new_tokens=10, seed=3, top_k=5)
-    assert codec.encode(text) == generate(model, [0, 1, 2], max_new_tokens=10, seed=3, top_k=5)
+    assert codec.encode(text) == generate(model, [0, 1, 2], max_new_tokens=10, num_ids=26, seed=3, top_k=5)
     with pytest.raises(ValueError, match="the prompt is empty"):
         generate_text(model, codec, "", max_new_tokens=1)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 100.0])
+def test_ids_beyond_num_ids_are_never_drawn(temperature):
+    drawn = generate(build(vocab_size=64), [0], max_new_tokens=40, num_ids=3, seed=0, temperature=temperature)
+    assert set(drawn) <= {0, 1, 2}
+    with pytest.raises(ValueError, match="num_ids must be at least 1, got 0"):
+        generate(build(vocab_size=64), [0], max_new_tokens=1, num_ids=0)

@@ -40,10 +40,12 @@ class OptimConfig:
     max_grad_norm: float | None = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0 and math.isfinite(self.lr), "optim.lr must be positive and finite", self.lr)
+        _require(0 < self.lr < math.inf, "optim.lr must be positive and finite", self.lr)
         _require(all(0 <= b < 1 for b in self.betas), "optim.betas must lie in [0, 1)", self.betas)
-        _require(self.eps > 0, "optim.eps must be positive", self.eps)
-        _require(self.weight_decay >= 0, "optim.weight_decay must not be negative", self.weight_decay)
+        _require(0 < self.eps < math.inf, "optim.eps must be positive and finite", self.eps)
+        _require(
+            0 <= self.weight_decay < math.inf, "optim.weight_decay must be finite and not negative", self.weight_decay
+        )
         if self.max_grad_norm is not None:
             _require(self.max_grad_norm > 0, "optim.max_grad_norm must be positive or none", self.max_grad_norm)
 
@@ -150,6 +152,13 @@ class TrainConfig:
             value = getattr(self, name)
             _require(value is None or value >= 1, f"{name} must be at least 1", value)
         _require(self.seed >= 0, "seed must not be negative", self.seed)
+        _require(self.seed < 2**64, "seed must be below 2**64", self.seed)
+        # torch reserves memory for each, and ends the process where it cannot
+        _require((self.num_threads or 1) <= 1024, "num_threads must be at most 1024", self.num_threads)
+        _require(all(self.sample_prompts), "sample_prompts must not hold an empty prompt", self.sample_prompts)
+        _require(math.isfinite(self.sample_temperature), "sample_temperature must be finite", self.sample_temperature)
+        if self.sample_every is not None and not self.sample_prompts:
+            raise ValueError("sample_every needs something to continue: set sample_prompts, or sample_every to none")
         _require(bool(self.run_dir), "run_dir must not be empty", self.run_dir)
         if (self.steps is None) == (self.tokens is None):
             raise ValueError(f"give either steps or tokens, got steps = {self.steps} and tokens = {self.tokens}")
@@ -204,8 +213,9 @@ def load_model_config(path: str | Path | None = None) -> ModelConfig:
         OSError: The file cannot be read.
         ValueError: As `load_config`.
     """
-    tree = {} if path is None else _read_toml(Path(path)).get("model", {})
-    return _Reader(str(path), {}).build(ModelConfig, tree, prefix="model.")
+    tree = {} if path is None else _read_toml(Path(path))
+    reader = _Reader(str(path), {})
+    return typing.cast("ModelConfig", reader.convert(ModelConfig, tree.get("model", {}), key="model"))
 
 
 def from_dict(
@@ -314,7 +324,7 @@ class _Reader:
         values: dict[str, Any] = {}
         for name, f in fields.items():
             if name in tree:
-                values[name] = self._convert(hints[name], tree[name], key=prefix + name)
+                values[name] = self.convert(hints[name], tree[name], key=prefix + name)
             elif dataclasses.is_dataclass(hints[name]) and _has_required(hints[name]):
                 values[name] = self.build(typing.cast("type[Any]", hints[name]), {}, prefix=f"{prefix}{name}.")
             elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
@@ -331,7 +341,7 @@ class _Reader:
         origin = next((text for k, text in self.origins.items() if k == key or k.startswith(key + ".")), self.source)
         return ValueError(f"{origin}: unknown key {key!r}, {hint}")
 
-    def _convert(self, hint: Any, value: Any, *, key: str) -> Any:
+    def convert(self, hint: Any, value: Any, *, key: str) -> Any:
         if isinstance(value, _Text):
             value = value.parse(hint)
         if dataclasses.is_dataclass(hint):

@@ -21,6 +21,10 @@ from cs336.model import TransformerLM, softmax
 class TextCodec(Protocol):
     """What `generate_text` needs of a tokenizer."""
 
+    @property
+    def vocab_size(self) -> int:
+        """The greatest id and one."""
+
     def encode(self, text: str, /) -> list[int]:
         """Return the ids of a text."""
 
@@ -38,6 +42,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     stop_id: int | None = None,
+    num_ids: int | None = None,
     seed: int | None = None,
     generator: torch.Generator | None = None,
 ) -> list[int]: ...
@@ -51,6 +56,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     stop_id: int | None = None,
+    num_ids: int | None = None,
     seed: int | None = None,
     generator: torch.Generator | None = None,
 ) -> list[list[int]]: ...
@@ -63,6 +69,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     stop_id: int | None = None,
+    num_ids: int | None = None,
     seed: int | None = None,
     generator: torch.Generator | None = None,
 ) -> list[int] | list[list[int]]:
@@ -81,6 +88,7 @@ def generate(
         top_p: Draw from the smallest set of likeliest ids whose mass is at least p (Holtzman et al. 2020,
             arXiv:1904.09751); after top_k, if both are given.
         stop_id: Ends a continuation, and is not part of it.
+        num_ids: Draw from the ids below this only: a model may have more ids than its tokenizer has tokens.
         seed: Makes the draws repeatable.
         generator: Source of the draws instead of a seed, on the CPU; PyTorch's global one if neither is given.
 
@@ -105,6 +113,8 @@ def generate(
             f"stop_id {stop_id} never comes, because the model's vocab_size is {vocab_size}; "
             "take it from the tokenizer the model was trained with"
         )
+    if num_ids is not None and num_ids < 1:
+        raise ValueError(f"num_ids must be at least 1, got {num_ids}")
     _check_sampling(max_new_tokens, temperature, top_k, top_p)
     source = generator if seed is None else torch.Generator().manual_seed(seed)
     streams = _random_streams(len(prompts), source) if temperature > 0 else None
@@ -114,7 +124,7 @@ def generate(
     model.eval()
     try:
         for _ in range(max_new_tokens):
-            logits = _next_logits(model, [prompts[row] + new_ids[row] for row in unfinished])
+            logits = _next_logits(model, [prompts[row] + new_ids[row] for row in unfinished])[:, :num_ids]
             for row, row_logits in zip(list(unfinished), logits, strict=True):
                 if streams is None:
                     next_id = int(row_logits.argmax())
@@ -145,7 +155,7 @@ def generate_text(
     seed: int | None = None,
     generator: torch.Generator | None = None,
 ) -> str:
-    """Continue a text; the arguments are those of `generate`.
+    """Continue a text; the arguments are those of `generate`, whose `num_ids` the tokenizer tells.
 
     Returns:
         The text of the new ids, without the prompt.
@@ -161,6 +171,7 @@ def generate_text(
         top_k=top_k,
         top_p=top_p,
         stop_id=stop_id,
+        num_ids=tokenizer.vocab_size,
         seed=seed,
         generator=generator,
     )

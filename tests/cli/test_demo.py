@@ -1,3 +1,4 @@
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -5,6 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+from cs336.cli.demo import Demo
+from cs336.experiments.demo import DemoConfig
 
 
 @pytest.fixture
@@ -34,6 +38,26 @@ def test_the_summary_fits_one_screen_and_tells_the_results(cs336, arguments):
         assert words in outcome.out.replace("\n", "")
     assert outcome.out.count("\n") <= 50
     assert "step 4: validation loss" in outcome.err
+
+
+def test_the_summary_tells_what_was_left_out_and_how_to_go_on(cs336, arguments, tmp_path, monkeypatch):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    arguments = list(arguments)
+    arguments.insert(2, tmp_path / "binary")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", [".venv/bin/cs336"])
+    out = cs336(*arguments).out
+    assert "40 documents, 1 skipped: empty or not UTF-8" in out
+    assert f".venv/bin/cs336 generate --checkpoint {tmp_path / 'demo'} --prompt def" in out
+
+
+def test_the_command_has_the_defaults_of_the_library():
+    defaults = {field.name: field.default for field in dataclasses.fields(DemoConfig)}
+    shared = [field for field in dataclasses.fields(Demo) if field.name != "json"]
+    assert {field.name: field.default for field in shared} == {
+        field.name: Path(defaults[field.name]) if field.name == "run_dir" else defaults[field.name] for field in shared
+    }
 
 
 def test_json_is_one_object(cs336, arguments):

@@ -1,5 +1,9 @@
+import os
+import signal
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -114,7 +118,67 @@ def test_our_own_bugs_are_not_hidden(error):
         run_guarded(fail)
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(tmp_path, text_file):
-    command = f"'{sys.executable}' -m cs336 account | head -c 1 > /dev/null"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.stderr == ""
+def run_into(stdout, *arguments):
+    """Run the command as users do: what it writes to a pipe or a file stays in a buffer until the end."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "cs336", *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["account"], ["--help"], ["--version"]])
+def test_a_reader_that_has_left_is_no_traceback(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_into(writer, *arguments)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (ExitCode.FAILURE, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", [["account"], ["--help"], ["--version"]])
+def test_a_stdout_that_cannot_take_the_result_is_one_line(arguments):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = run_into(full, *arguments)
+    assert done.returncode == ExitCode.FAILURE
+    assert done.stderr == "cs336: error: no space left on device: stdout\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be asked to end")
+def test_a_request_to_end_cleans_up_and_gives_the_handler_back(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned_up = []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleaned_up.append(True)
+        return 0
+
+    assert run_guarded(work) == ExitCode.TERMINATED
+    assert cleaned_up
+    assert capsys.readouterr().err == "cs336: error: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_outside_the_main_thread_signals_are_left_alone():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run_guarded, lambda: 7).result() == 7
+
+
+def test_a_warning_is_one_line(capsys):
+    def warn():
+        warnings.warn("the vocabulary is odd", stacklevel=1)
+        return 0
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run_guarded(warn) == 0
+    assert capsys.readouterr().err == "cs336: warning: the vocabulary is odd\n"
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped(tmp_path):
+    program = "import sys; from cs336.cli.exit import run_guarded; run_guarded(lambda: print('größer ✓') or 0)"
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=env, check=True)
+    assert done.stdout == "größer ".encode("latin-1") + b"\\u2713" + os.linesep.encode()

@@ -109,7 +109,7 @@ def test_an_unreadable_file_is_refused(cs336, text_file, tmp_path):
     refused(cs336("tokenizer", "train", text_file, "--vocab-size", 300, "-o", tmp_path / "t.json"), "permission denied")
 
 
-def test_bad_encoding_input_is_refused(cs336, text_file, tokenizer_file, tmp_path):
+def test_bad_encoding_input_is_refused(cs336, text_file, tokenizer_file, tmp_path, monkeypatch):
     out = tmp_path / "ids.npy"
 
     def encode(source, tokenizer=tokenizer_file):
@@ -126,6 +126,8 @@ def test_bad_encoding_input_is_refused(cs336, text_file, tokenizer_file, tmp_pat
     at = ("--tokenizer", tokenizer_file)
     refused(cs336("tokenizer", "encode", text_file, *at), "--out", code=2)
     refused(cs336("tokenizer", "encode", *at, "--out", out, "--text", "a"), "--out", code=2)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abc\xff\xfe")))
+    refused(cs336("tokenizer", "encode", *at), "stdin is not UTF-8", "0xff", "position 3")
 
 
 def test_bad_decoding_input_is_refused(cs336, tokenizer_file, tmp_path, monkeypatch):
@@ -143,7 +145,7 @@ def test_bad_decoding_input_is_refused(cs336, tokenizer_file, tmp_path, monkeypa
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_a_full_disk_is_one_line(cs336, text_file, tokenizer_file, tmp_path):
-    # what is written aside first cannot be a link to /dev/full, so the directory itself refuses to grow
+    # the file that is written aside lies on a full device
     full = tmp_path / "ids.npy.tmp"
     full.symlink_to("/dev/full")
     outcome = cs336("tokenizer", "decode", "--tokenizer", tokenizer_file, "--ids", 65, "--out", tmp_path / "ids.npy")

@@ -1,8 +1,8 @@
 import json
-import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +146,7 @@ def test_a_signal_saves_and_exits_with_its_code(number):
     )
     metrics = Path("run/metrics.jsonl")
     while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
-        os.sched_yield()
+        time.sleep(0.05)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
@@ -174,6 +174,15 @@ def test_bad_generation_input_is_one_line(cs336):
     Path("run/tokenizer.json").unlink()
     refused(generate(), "holds no tokenizer.json", "--tokenizer")
     assert generate("--tokenizer", "tokenizer.json").code == 0
+
+
+def test_ids_that_the_tokenizer_does_not_have_are_never_drawn(cs336):
+    settings = ["model.vocab_size=4096", "sample_every=1", 'sample_prompts=["ab"]', "sample_tokens=8", "steps=2"]
+    outcome = cs336("train", "--config", "run.toml", *(word for setting in settings for word in ("--set", setting)))
+    assert outcome.code == 0, outcome.err
+    generated = cs336("generate", "--checkpoint", "run", "--prompt", "ab", "--max-new-tokens", 20, "--json")
+    assert generated.code == 0, generated.err
+    assert max(generated.json["ids"][0]) < 257
 
 
 def test_a_damaged_checkpoint_or_one_of_another_shape_is_one_line(cs336):
@@ -205,3 +214,5 @@ def test_account_reads_the_model_of_a_run(cs336):
     assert cs336("account", "--config", "run.toml", "--json").json["model"]["d_model"] == 16
     refused(cs336("account", "--d-model", 100, "--num-heads", 3), "d_model must be divisible by num_heads")
     refused(cs336("account", "--config", "gone.toml"), "gone.toml")
+    Path("odd.toml").write_text("model = 3\n")
+    refused(cs336("account", "--config", "odd.toml"), "odd.toml: model must be a table, got 3 (integer)")

@@ -12,8 +12,6 @@ from cs336.experiments import demo
 from cs336.experiments.demo import DemoConfig, run_demo, standard_library, write_corpus
 from cs336.tokenizer import Tokenizer
 
-TOKENIZER = Tokenizer({i: bytes([i]) for i in range(256)}, [], [demo.END_OF_TEXT])
-
 
 class Recorder:
     """Follows a demo and remembers what it saw."""
@@ -87,6 +85,30 @@ def test_a_second_demo_replaces_the_first_and_equals_it(config: DemoConfig) -> N
     assert (Path(config.run_dir) / "mine.txt").read_text() == "keep me"
 
 
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        ({"text": (Path("gone.txt"),)}, FileNotFoundError, "gone.txt"),
+        ({"num_heads": 3}, ValueError, "d_model must be divisible by num_heads, got 16 and 3"),
+        ({"device": "tpu"}, ValueError, "tpu"),
+        ({"steps": 0}, ValueError, "steps must be at least 1, got 0"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"seed": -1}, ValueError, "seed must not be negative, got -1"),
+        ({"vocab_size": 256}, ValueError, r"vocab_size must be at least 257 .*, got 256"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_an_earlier_demo_is_replaced(
+    config: DemoConfig, bad: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    Path(config.run_dir).mkdir()
+    (Path(config.run_dir) / "demo.json").touch()
+    earlier = Path(config.run_dir) / "train.txt"
+    earlier.write_text("earlier")
+    with pytest.raises(error, match=message):
+        run_demo(dataclasses.replace(config, **bad), Recorder())
+    assert earlier.read_text() == "earlier"
+
+
 def test_a_directory_with_other_files_is_refused_untouched(config: DemoConfig) -> None:
     Path(config.run_dir).mkdir()
     precious = Path(config.run_dir) / "train.txt"
@@ -134,7 +156,7 @@ def test_one_thread_is_taken_where_several_stand_in_each_others_way(
     monkeypatch.setattr(
         demo, "measure_tokens_per_s", lambda plan, **_: 4_000.0 if plan.num_threads == 1 else speed_of_two
     )
-    plan, _ = demo._fastest(demo._train_config(config, TOKENIZER, num_steps=5, compiled=False))
+    plan, _ = demo._fastest(demo._train_config(config, vocab_size=300, num_steps=5, compiled=False))
     assert plan.num_threads == num_threads
 
 
@@ -190,7 +212,7 @@ def test_no_text_at_all_is_refused(tmp_path: Path) -> None:
         corpus_of(tmp_path, b"x")
 
 
-@pytest.mark.parametrize("bad", [{"minutes": 0.0}, {"valid_share": 1.0}, {"prompts": ("",)}])
+@pytest.mark.parametrize("bad", [{"minutes": 0.0}, {"valid_share": 1.0}, {"prompts": ("",)}, {"num_samples": 0}])
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         DemoConfig(**bad)

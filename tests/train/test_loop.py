@@ -262,6 +262,24 @@ def test_weights_that_are_not_finite_are_never_saved(config: TrainConfig, monkey
     assert read_checkpoint(result.checkpoint).step == 4
 
 
+def test_a_run_diverges_the_same_whatever_looks_at_its_weights_first(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = Learner.update
+
+    def poison(self: Learner, step: int) -> None:
+        update(self, step)
+        with torch.no_grad():
+            self.model.lm_head.weight.fill_(torch.nan)
+
+    monkeypatch.setattr(Learner, "update", poison)
+    for name, busy in {"valid": {"eval_every": 1}, "sample": {"sample_every": 1, "sample_prompts": ("a",)}}.items():
+        run = elsewhere(config, name, **busy)
+        assert train(run).status == "diverged"
+        assert [record["kind"] for record in read_metrics(run.run_dir)] == ["diverged"]
+        json.loads((Path(run.run_dir) / "run.json").read_text(), parse_constant=pytest.fail)
+
+
 def test_data_with_ids_beyond_the_model_is_refused_before_anything_is_written(config: TrainConfig) -> None:
     small = dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=100))
     with pytest.raises(ValueError, match=r"vocab_size must be at least the tokenizer's 257, got 100"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cs336.config import DataConfig, TrainConfig, load_config
+from cs336.train import runlog
 from cs336.train.runlog import RunLog, read_metrics
 
 
@@ -94,3 +95,17 @@ def test_a_second_writer_is_refused_and_the_lock_does_not_outlive_the_first(conf
         RunLog(config, resume=True)
     with RunLog(config, resume=True):
         pass
+
+
+def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path: Path) -> None:
+    (tmp_path / ".git" / "refs").mkdir(parents=True)
+    (tmp_path / ".git" / "HEAD").write_text("ref: refs/main\n")
+    (tmp_path / ".git" / "refs" / "main").write_text("abc\n")
+    (tmp_path / "venv").mkdir()
+    assert runlog._commit(tmp_path) == "abc"
+    assert runlog._commit(tmp_path / "venv") is None
+    (tmp_path / ".git" / "refs" / "main").unlink()
+    (tmp_path / ".git" / "packed-refs").write_text("# pack-refs\nabd refs/main\n")
+    assert runlog._commit(tmp_path) == "abd"
+    (tmp_path / ".git" / "HEAD").write_text("abe\n")
+    assert runlog._commit(tmp_path) == "abe"

@@ -31,8 +31,12 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if list(argv) == ["--version"]:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_guarded(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
         import cs336
 
         sys.stdout.write(f"cs336 {cs336.__version__}\n")
@@ -42,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _Command,
             prog="cs336",
             description=_DESCRIPTION,
-            args=list(argv),
+            args=arguments,
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     except SystemExit as stop:  # --help, or arguments that the parser refuses
         return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
-    return run_guarded(command.run)
+    return command.run()

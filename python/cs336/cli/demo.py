@@ -1,6 +1,9 @@
 """`cs336 demo`."""
 
 import dataclasses
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,7 +102,8 @@ def _print_summary(result: "DemoResult") -> None:
     facts.add_column(style="dim")
     facts.add_column(justify="right", style="bold")
     facts.add_column(style="dim")
-    facts.add_row("corpus", f"{result.num_bytes:,} bytes", f"{result.num_documents:,} files")
+    skipped = f", {result.num_skipped:,} skipped: empty or not UTF-8" if result.num_skipped else ""
+    facts.add_row("corpus", f"{result.num_bytes:,} bytes", f"{result.num_documents:,} documents{skipped}")
     facts.add_row("tokens", f"{result.num_tokens:,}", f"{result.bytes_per_token:.2f} bytes/token on held-out text")
     facts.add_row("vocabulary", f"{result.vocab_size:,}", "")
     facts.add_row("model", f"{result.num_parameters:,} weights", f"{train.step:,} steps, {train.num_tokens:,} tokens")
@@ -114,12 +118,21 @@ def _print_summary(result: "DemoResult") -> None:
     paths.add_column(overflow="fold")
     for name, path in result.paths.items():
         paths.add_row(name, path)
-    paths.add_row("more", f"cs336 generate --checkpoint {result.paths['run']} --prompt def")
+    run_dir, prompt = shlex.quote(result.paths["run"]), shlex.quote(result.samples[0][0] if result.samples else "def")
+    paths.add_row("more", f"{_this_command()} generate --checkpoint {run_dir} --prompt {prompt}")
     console = Console(highlight=False)
     for prompt, text in result.samples[:2]:
         body = Text(prompt, style="bold").append(_first_lines(text), style="not bold")
         console.print(Panel(body, box=box.ROUNDED, title="generated", title_align="left", border_style="dim"))
     console.print(Panel(Group(facts, Text(), paths), box=box.ROUNDED, title="cs336 demo", title_align="left"))
+
+
+def _this_command() -> str:
+    """Return how to call the command again; the environment that `make demo` sets up is on nobody's PATH."""
+    called = Path(sys.argv[0])
+    if called.stem != "cs336":
+        return "python -m cs336"
+    return "cs336" if shutil.which("cs336") else shlex.quote(str(called))
 
 
 def _first_lines(text: str, count: int = 10) -> str:

@@ -62,7 +62,7 @@ class Bars:
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description:<20}"),
+            TextColumn("{task.description:<18}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
@@ -89,7 +89,7 @@ class Bars:
 
     def say(self, text: str | Text, /) -> None:
         """Print above the bars."""
-        self._progress.console.print(text)
+        self._progress.console.print(text, markup=False)
 
 
 class Lines:
@@ -135,7 +135,7 @@ class TrainingDisplay:
         """Show one line of `metrics.jsonl`."""
         step = record["step"]
         if record["kind"] == "train":
-            note = f"loss {record['loss']:.3f}  lr {record['lr']:.1e}  {record['tokens_per_s']:,.0f} tokens/s"
+            note = f"loss {record['loss']:.3f}  {record['tokens_per_s']:,.0f} tokens/s"  # fits into 80 columns
             self._watcher("training", step, self._num_steps, note=note)
         elif record["kind"] == "valid":
             bits = f", {record['bits_per_byte']:.3f} bits/byte" if "bits_per_byte" in record else ""

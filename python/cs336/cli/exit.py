@@ -1,9 +1,16 @@
 """How the command ends: exit codes, and one line on stderr for what a user can mend."""
 
+import contextlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from enum import IntEnum
+from types import FrameType
+from typing import TextIO
 
 
 class ExitCode(IntEnum):
@@ -20,26 +27,87 @@ class UsageError(Exception):
     """The arguments do not go together in a way the parser cannot see."""
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM, as KeyboardInterrupt is SIGINT: no `except Exception` takes it for a failure."""
+
+
 def run_guarded(run: Callable[[], int]) -> int:
     """Run a verb; turn the errors that users cause into one line and an exit code, and let our own bugs show."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no text is lost to a terminal's encoding
     try:
-        return run()
+        with _terminable(), warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = run()
+            _flush_stdout()
+        return code
     except KeyboardInterrupt:
         return _complain("interrupted", code=ExitCode.INTERRUPTED)
+    except _TerminatedError:
+        return _complain("terminated", code=ExitCode.TERMINATED)
     except BrokenPipeError:
-        # whoever read stdout has gone; Python would complain once more when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILURE
+        return ExitCode.FAILURE  # whoever read stdout has gone
     except Exception as error:
         message = _explain(error)
         if message is None:
             raise
         return _complain(message, code=ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILURE)
+    finally:
+        _give_up_stdout_if_stuck()
 
 
 def signal_exit_code(number: int) -> int:
     """Return the shell's code for a process that a signal ended."""
     return 128 + number
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that half-written files are removed and the terminal's cursor comes back."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    earlier = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier or signal.SIG_DFL)
+
+
+def _flush_stdout() -> None:
+    """Write what is buffered while a failure can still be told in one line; at exit it could not.
+
+    Raises:
+        OSError: The disk is full (or BrokenPipeError: the reader has left).
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "stdout") from error
+
+
+def _give_up_stdout_if_stuck() -> None:
+    """Send what cannot be written nowhere: Python would try once more at exit, and complain in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warn(  # noqa: PLR0917  (the signature is Python's)
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Stand in for `warnings.showwarning`: users have no use for the line of code that warns."""
+    sys.stderr.write(f"cs336: warning: {' '.join(str(message).split())}\n")
 
 
 def _complain(message: str, *, code: int = ExitCode.FAILURE) -> int:

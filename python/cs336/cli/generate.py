@@ -70,6 +70,7 @@ class Generate:
             top_k=self.top_k,
             top_p=self.top_p,
             stop_id=checkpoint.eos_id,
+            num_ids=tokenizer.vocab_size,
             seed=self.seed,
         )
         elapsed_s = time.perf_counter() - begin

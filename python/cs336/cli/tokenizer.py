@@ -110,7 +110,7 @@ class EncodeText:
         if self.out is not None:
             raise UsageError("--out takes the ids of a file: give the text file to encode")
         tokenizer = Tokenizer.load(self.tokenizer)
-        text = sys.stdin.buffer.read().decode() if self.text is None else self.text
+        text = _read_stdin() if self.text is None else self.text
         ids = tokenizer.encode(text)
         if self.json:
             print_result({"ids": ids}, as_json=True)
@@ -259,6 +259,14 @@ def _check_parent(out: Path) -> None:
     """Find out before the work that its result has no place to go to."""
     if not out.resolve().parent.is_dir():
         raise FileNotFoundError(2, "no such directory", str(out.parent))
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        strange = f"0x{error.object[error.start]:02x} at position {error.start}"
+        raise ValueError(f"stdin is not UTF-8 text, got byte {strange}; convert it first") from error
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -34,6 +34,7 @@ END_OF_TEXT = "<|endoftext|>"
 SKIPPED_DIRECTORIES = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data", "__pycache__"}
 )
+_SMALLEST_VOCAB = 257
 _MARKER = "demo.json"
 _OWN_NAMES = (
     *("train.txt", "valid.txt", "train.npy", "valid.npy", "tokenizer.json", "curve.png", "samples.txt", _MARKER),
@@ -90,6 +91,8 @@ class DemoConfig:
             raise ValueError(f"minutes must be positive, got {self.minutes}")
         if not 0 < self.valid_share < 1:
             raise ValueError(f"valid_share must be between 0 and 1, got {self.valid_share}")
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
         if not self.prompts or not all(self.prompts):
             raise ValueError(f"prompts must hold at least one prompt and none that is empty, got {self.prompts}")
 
@@ -166,11 +169,13 @@ def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
     """Run the whole pipeline into `config.run_dir`.
 
     Raises:
-        ValueError: The directory holds something else than a demo, or the text is too short to learn from.
+        ValueError: The settings do not go together, the directory holds something else than a demo, or the text is too
+            short to learn from.
         OSError: A file cannot be read or written.
     """
     clock = _Clock()
     run_dir = Path(config.run_dir)
+    _check(config)
     _clear(run_dir)
     with clock.stage("corpus"):
         observer.on_stage("collecting " + ("the given text" if config.text else "the standard library's source"))
@@ -190,7 +195,9 @@ def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
     with clock.stage("training"):
         num_parameters = count_parameters(train_config.model).total
         observer.on_stage(f"training {num_parameters:,} weights for {train_config.num_steps:,} steps")
-        time_limit_s = math.inf if config.steps else max(1.0, 0.93 * config.minutes * 60 - clock.elapsed_s())
+        time_limit_s = (
+            math.inf if config.steps is not None else max(1.0, 0.93 * config.minutes * 60 - clock.elapsed_s())
+        )
         with observer.on_train(train_config) as on_record:
             result = train(train_config, on_record=on_record, time_limit_s=time_limit_s)
     with clock.stage("samples"):
@@ -210,6 +217,25 @@ def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
         samples=samples,
         paths=paths,
     )
+
+
+def _check(config: DemoConfig) -> None:
+    """Find what does not fit before an earlier demo is removed and a tokenizer trained.
+
+    Raises:
+        ValueError: A setting is out of range, or this machine has no such device.
+        OSError: A text cannot be read.
+    """
+    if config.vocab_size < _SMALLEST_VOCAB:
+        raise ValueError(
+            f"vocab_size must be at least {_SMALLEST_VOCAB} (256 bytes and {END_OF_TEXT}), got {config.vocab_size}"
+        )
+    num_steps = 1 if config.steps is None else config.steps
+    _train_config(config, vocab_size=config.vocab_size, num_steps=num_steps, compiled=False)
+    choose_device(config.device)
+    for path in config.text:
+        with path.open("rb"):
+            pass
 
 
 def standard_library() -> list[Path]:
@@ -283,7 +309,7 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
     """Choose the number of steps that fits into the time left, so that the rate has come down when it is over."""
     budget_s = config.minutes * 60
     compiled = config.compile if config.compile is not None else _pays_to_compile(budget_s) and config.steps is None
-    plan = _train_config(config, tokenizer, num_steps=config.steps or 1, compiled=compiled)
+    plan = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=config.steps or 1, compiled=compiled)
     if config.steps is not None:
         return plan
     plan, tokens_per_s = _fastest(plan)
@@ -293,7 +319,7 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
     samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
     rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
     num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
-    chosen = _train_config(config, tokenizer, num_steps=num_steps, compiled=plan.compile)
+    chosen = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=num_steps, compiled=plan.compile)
     return dataclasses.replace(chosen, num_threads=plan.num_threads)
 
 
@@ -319,7 +345,7 @@ def _fastest(plan: TrainConfig) -> tuple[TrainConfig, float]:
     return alone, measure_tokens_per_s(alone)
 
 
-def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, compiled: bool) -> TrainConfig:
+def _train_config(config: DemoConfig, *, vocab_size: int, num_steps: int, compiled: bool) -> TrainConfig:
     run_dir = Path(config.run_dir)
     sample_every = max(1, math.ceil(num_steps / config.num_samples))
     return TrainConfig(
@@ -329,7 +355,7 @@ def _train_config(config: DemoConfig, tokenizer: Tokenizer, *, num_steps: int, c
             tokenizer=str(run_dir / "tokenizer.json"),
         ),
         model=ModelConfig(
-            vocab_size=tokenizer.vocab_size,
+            vocab_size=vocab_size,
             context_length=config.context_length,
             d_model=config.d_model,
             num_layers=config.num_layers,

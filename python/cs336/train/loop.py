@@ -227,10 +227,12 @@ class _Run:
             return every is not None and 0 < step != done and (step % every == 0 or is_over)
 
         if self.valid_data is not None and is_due(self.config.eval_every, progress.validated_step):
+            self._check_finite()
             with signals.interruptible():
                 evaluation = self._evaluate(self.valid_data)
             self._record_validation(evaluation)
         if is_due(self.config.sample_every, progress.sampled_step):
+            self._check_finite()
             with signals.interruptible():
                 samples = [(prompt, self._sample(prompt)) for prompt in self.config.sample_prompts]
             self._record_samples(samples)
@@ -268,6 +270,12 @@ class _Run:
                 raise _DivergedError(step, loss=loss, grad_norm=grad_norm)
         self.progress.unrecorded_losses += losses
         self.progress.grad_norm = grad_norms[-1]
+
+    def _check_finite(self) -> None:
+        """Stop if the losses so far, or the weights they led to, are no numbers that can be used or saved."""
+        self._check_losses()
+        if not all(bool(parameter.isfinite().all()) for parameter in self.learner.model.parameters()):
+            raise _DivergedError(self.step - 1, loss=math.nan, grad_norm=self.progress.grad_norm)
 
     def _evaluate(self, dataset: TokenDataset) -> Evaluation:
         with self.learner.autocast():
@@ -309,6 +317,8 @@ class _Run:
 
     def _record_validation(self, evaluation: Evaluation) -> None:
         progress = self.progress
+        if not math.isfinite(evaluation.loss):
+            raise _DivergedError(self.step - 1, loss=evaluation.loss, grad_norm=progress.grad_norm)
         progress.validated_step, progress.valid_loss = self.step, evaluation.loss
         if progress.best_valid_loss is None or evaluation.loss < progress.best_valid_loss:
             progress.best_valid_loss, progress.best_step = evaluation.loss, self.step
@@ -353,9 +363,7 @@ class _Run:
         """Write a checkpoint of this point of the run, unless it is there."""
         if self.saved == self._point():
             return
-        self._check_losses()
-        if not all(bool(parameter.isfinite().all()) for parameter in self.learner.model.parameters()):
-            raise _DivergedError(self.step - 1, loss=math.nan, grad_norm=self.progress.grad_norm)
+        self._check_finite()
         self.progress.elapsed_s = time.perf_counter() - self.began
         self.log.sync()
         path = self.log.run_dir / "checkpoints" / f"step_{self.step:08d}"

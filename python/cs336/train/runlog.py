@@ -173,7 +173,7 @@ def now() -> str:
 
 def code_version() -> dict[str, str | None]:
     """Return the package's version and, in a checkout, the commit it stands at."""
-    return {"cs336": cs336.__version__, "commit": _commit(Path(__file__))}
+    return {"cs336": cs336.__version__, "commit": _commit(Path(__file__).parents[3])}
 
 
 def machine() -> dict[str, Any]:
@@ -197,10 +197,9 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _commit(path: Path) -> str | None:
-    git = next((parent / ".git" for parent in path.resolve().parents if (parent / ".git").is_dir()), None)
-    if git is None:
-        return None
+def _commit(root: Path) -> str | None:
+    """Return the commit of the checkout at `root`, not of one further up: an installed package may lie in another's."""
+    git = root / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
         if not head.startswith("ref: "):
@@ -227,12 +226,15 @@ def _lock(path: Path) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         holder = os.read(descriptor, 200).decode(errors="replace").strip()
         os.close(descriptor)
         raise OSError(
             error.errno, f"another process is writing to this run directory ({holder})", str(path.parent)
         ) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(error.errno, f"cannot lock the run directory ({error.strerror})", str(path)) from error
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"host {socket.gethostname()}, pid {os.getpid()}\n".encode())
     return descriptor
