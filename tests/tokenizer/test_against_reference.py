@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cs336.tokenizer import Tokenizer, reference, train_bpe
@@ -80,6 +80,9 @@ texts = st.lists(pieces, max_size=40).map("".join)
 special_sets = st.lists(st.sampled_from(SPECIALS), unique=True, max_size=4)
 patterns = st.sampled_from(["gpt2", "gpt2", r"\w+|\s+", r"[a-z]+ ?", r"\p{N}{1,3}|.", r"(?s).+", r"x*"])
 threads = st.integers(1, 3)
+limits = st.sampled_from(
+    [{}, {"min_frequency": 2}, {"max_token_length": 4}, {"min_frequency": 3, "max_token_length": 2}]
+)
 
 
 def regex_of(pattern: str) -> str:
@@ -92,11 +95,23 @@ def chunked(text: str, cuts: list[float]) -> list[str]:
 
 
 @settings(max_examples=150)
-@given(st.lists(texts, max_size=4), st.integers(0, 40), special_sets, patterns, threads)
-def test_training_equals_the_reference(documents, num_merges, specials, pattern, num_threads):
+@given(st.lists(texts, max_size=4), st.integers(0, 40), special_sets, patterns, threads, limits)
+def test_training_equals_the_reference(documents, num_merges, specials, pattern, num_threads, limits):
     vocab_size = 256 + len(specials) + num_merges
-    expected = reference.train_bpe(documents, vocab_size, specials, pattern=regex_of(pattern))
-    assert train_bpe(iter(documents), vocab_size, specials, pattern=pattern, num_threads=num_threads) == expected
+    expected = reference.train_bpe(documents, vocab_size, specials, pattern=regex_of(pattern), **limits)
+    found = train_bpe(iter(documents), vocab_size, specials, pattern=pattern, num_threads=num_threads, **limits)
+    assert found == expected
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(texts, st.sampled_from([1, 2, 3, 2**31, 2**32 + 1])), min_size=1, max_size=4), threads)
+def test_training_with_weights_equals_the_reference(tmp_path, weighted, num_threads):
+    paths = [tmp_path / f"{index}.txt" for index in range(len(weighted))]
+    for path, (text, _) in zip(paths, weighted, strict=True):
+        path.write_bytes(text.encode())
+    documents, weights = zip(*weighted, strict=True)
+    expected = reference.train_bpe(documents, 290, weights=weights)
+    assert train_bpe(paths, 290, weights=weights, num_threads=num_threads) == expected
 
 
 @settings(max_examples=150)

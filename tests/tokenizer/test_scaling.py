@@ -1,11 +1,12 @@
 """Text made to be slow: the time must grow with the text, not with its square."""
 
+import random
 import time
 from collections.abc import Callable
 
 import pytest
 
-from cs336.tokenizer import Tokenizer, train_bpe
+from cs336.tokenizer import Tokenizer, train_bpe, train_superbpe
 
 BYTES = {i: bytes([i]) for i in range(256)}
 
@@ -66,9 +67,28 @@ def test_streaming_a_long_run_in_small_pieces_is_not_quadratic(tokenizer, name):
     assert best_time_s(lambda: stream(long)) < 8 * best_time_s(lambda: stream(short)) + 0.02
 
 
-@pytest.mark.parametrize("name", ["letters", "spaces and a letter", "emoji", "a word of two letters"])
+WORDS: dict[str, Callable[[int], str]] = {
+    **TEXTS,
+    # One word in which most of hundreds of merges apply somewhere: to scan it once for each would take minutes.
+    "letters at random": lambda n: "".join(random.Random(7).choices("abcdefghijklmnopqrstuvwxyz", k=n)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["letters", "spaces and a letter", "emoji", "a word of two letters", "letters at random"]
+)
 def test_training_on_a_long_run_is_not_quadratic(name):
     def train(num_characters: int) -> object:
-        return train_bpe(iter([TEXTS[name](num_characters)]), 300, num_threads=1)
+        text = WORDS[name](num_characters)
+        return train_bpe(iter([text]), 1500, num_threads=1)
 
-    assert best_time_s(lambda: train(400_000)) < 8 * best_time_s(lambda: train(100_000)) + 0.02
+    short, long = best_time_s(lambda: train(250_000)), best_time_s(lambda: train(1_000_000))
+    assert long < 8 * short + 0.05
+
+
+def test_training_across_words_on_a_long_run_is_not_quadratic():
+    def train(num_words: int) -> object:
+        text = " ".join(random.Random(7).choices(["by", "the", "way", "of", "all"], k=num_words))
+        return train_superbpe({text}, 1000, transition_size=270, num_threads=1)
+
+    assert best_time_s(lambda: train(200_000)) < 8 * best_time_s(lambda: train(50_000)) + 0.05

@@ -188,3 +188,51 @@ def test_num_threads_must_be_positive():
     for num_threads in (0, -3):
         with pytest.raises(ValueError, match=f"num_threads must be at least 1 .* got {num_threads}"):
             train_bpe(iter([]), 300, num_threads=num_threads)
+
+
+def test_pairs_below_min_frequency_are_not_merged():
+    text = "abab cdcd cd ef"  # " " and "c": 2
+    _, merges = train_bpe(iter([text]), 300, min_frequency=2)
+    assert merges == [(b"c", b"d"), (b"a", b"b"), (b" ", b"cd")]
+    assert train_bpe(iter([text]), 300, min_frequency=3)[1] == [(b"c", b"d")]
+    assert train_bpe(iter([text]), 300, min_frequency=4)[1] == []
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match=f"min_frequency must be at least 1, got {limit}"):
+            train_bpe(iter([text]), 300, min_frequency=limit)
+
+
+def test_no_token_is_longer_than_max_token_length():
+    vocab, merges = train_bpe(iter(["abcdefgh" * 9]), 300, max_token_length=3)
+    assert max(map(len, vocab.values())) == 3
+    assert merges
+    assert train_bpe(iter(["abcdefgh" * 9]), 300, max_token_length=1)[1] == []
+    with pytest.raises(ValueError, match="max_token_length must be at least 1, got 0"):
+        train_bpe(iter([]), 300, max_token_length=0)
+
+
+def test_a_weight_counts_a_file_as_often(tmp_path, corpus):
+    paths = [write(tmp_path / "a", corpus), write(tmp_path / "b", "the low road " * 20), write(tmp_path / "c", "xyz")]
+    copies = [path for path, weight in zip(paths, [1, 3, 2], strict=True) for _ in range(weight)]
+    assert train_bpe(paths, 400, [EOT], weights=[1, 3, 2]) == train_bpe(copies, 400, [EOT])
+    assert train_bpe(paths[0], 400, [EOT], weights=[5]) == train_bpe([paths[0]] * 5, 400, [EOT])
+
+
+def test_counts_beyond_32_bits_are_exact(tmp_path):
+    paths = [write(tmp_path / str(index), text) for index, text in enumerate(["ab", "cd", "xy", "ab"])]
+    for big in (1 << 31, 1 << 32, 1 << 40):
+        _, merges = train_bpe(paths, 300, weights=[big - 1, big, 1, 2])
+        assert merges == [(b"a", b"b"), (b"c", b"d"), (b"x", b"y")]
+    with pytest.raises(ValueError, match="divide all weights"):
+        train_bpe(paths, 300, weights=[1 << 62, 1 << 62, 1 << 62, 1 << 62])
+
+
+def test_bad_weights_are_named(tmp_path, corpus):
+    paths = [write(tmp_path / "a", corpus), write(tmp_path / "b", corpus)]
+    with pytest.raises(ValueError, match="as many as the files, got 1 for 2"):
+        train_bpe(paths, 300, weights=[1])
+    with pytest.raises(ValueError, match="weights must be at least 1, got 0 at index 1"):
+        train_bpe(paths, 300, weights=[1, 0])
+    with pytest.raises(TypeError, match="weights must hold int, got float at index 0"):
+        train_bpe(paths, 300, weights=[0.5, 1])
+    with pytest.raises(ValueError, match="weights are for a list of paths"):
+        train_bpe(iter([corpus]), 300, weights=[1])

@@ -4,7 +4,7 @@ Needs the third-party `regex` module (extra `dev`), because `re` knows no Unicod
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -116,7 +116,7 @@ def learn_merges(
     num_merges: int,
     min_frequency: int = 1,
     max_token_length: int | None = None,
-    max_token_words: int | None = None,
+    is_allowed: Callable[[bytes], bool] = lambda _: True,
 ) -> list[Pair]:
     """The merges in order of creation; the words are counted anew before each."""
     merges: list[Pair] = []
@@ -130,7 +130,7 @@ def learn_merges(
             for pair, count in counts.items()
             if count >= min_frequency
             and (max_token_length is None or len(pair[0] + pair[1]) <= max_token_length)
-            and (max_token_words is None or num_words(pair[0] + pair[1]) <= max_token_words)
+            and is_allowed(pair[0] + pair[1])
         ]
         if not allowed:
             break
@@ -163,7 +163,8 @@ def train_superbpe(
     superword_pattern: str = SUPERBPE_PATTERN,
     min_frequency: int = 1,
     max_token_length: int | None = None,
-    max_token_words: int | None = None,
+    max_token_words: int | None = 4,
+    forbidden: Sequence[str] = (": ",),
     weights: Sequence[int] | None = None,
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Train as `train_bpe` up to `transition_size`, then go on within the pretokens of `superword_pattern`.
@@ -180,7 +181,8 @@ def train_superbpe(
         superword_pattern: its matches and what is between them are the pretokens of the second stage.
         min_frequency: rarer pairs are not merged.
         max_token_length: pairs of more bytes together are not merged.
-        max_token_words: in the second stage, pairs of more words together are not merged (`num_words`).
+        max_token_words: in the second stage, pairs of more words together are not merged.
+        forbidden: in the second stage, pairs that contain one of these together are not merged.
         weights: how often each text counts.
 
     Returns:
@@ -199,14 +201,15 @@ def train_superbpe(
     words = count_words(texts, special_tokens, superword_pattern, weights)
     for pair in first_merges:
         words = merge_words(words, pair)
+
+    def is_allowed(token: bytes) -> bool:
+        num_words = sum(1 for word in token.split(b" ") if word)
+        too_many = max_token_words is not None and num_words > max_token_words
+        return not too_many and not any(part.encode() in token for part in forbidden)
+
     num_merges = vocab_size - 256 - len(first_merges) - len(new_specials)
-    merges = first_merges + learn_merges(words, num_merges, min_frequency, max_token_length, max_token_words)
+    merges = first_merges + learn_merges(words, num_merges, min_frequency, max_token_length, is_allowed)
     return vocab_of(merges, new_specials), merges
-
-
-def num_words(token: bytes) -> int:
-    """How many words a token holds, at least in part: runs of bytes that are no white space of ASCII."""
-    return len(token.split())
 
 
 def encode(

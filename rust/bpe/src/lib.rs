@@ -45,5 +45,5 @@ pub use encode::{CACHE_BYTES, FileStats, Recognised, StreamEncoder, Tokenizer};
 pub use error::{Error, Result};
 pub use split::{Pattern, SpecialTokens};
 pub use surrogates::repair_surrogates;
-pub use train::{TrainOptions, Trained, Trainer};
+pub use train::{SecondStage, SuperTrainer, TrainOptions, Trained, Trainer};
 pub use vocab::MAX_VOCAB_SIZE;

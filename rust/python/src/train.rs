@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use bpe::{Pattern, TrainOptions};
+use bpe::{Pattern, SecondStage, TrainOptions};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -13,12 +13,19 @@ use crate::parts::{extract_specials, merges_list, vocab_dict};
 use crate::text::{strings, utf8};
 use crate::watch::{self, run_watched};
 
-/// Counts the pretokens of files and texts, then learns merges from the counts. `train_bpe` is made of it.
+/// Counts the pretokens of files and texts, then learns merges from the counts, and both once more in a second stage if
+/// that is begun. `train_bpe` and `train_superbpe` are made of it.
 #[pyclass(module = "cs336._bpe")]
 pub(crate) struct Trainer {
-    /// `None` once finished.
-    core: Option<bpe::Trainer>,
+    stage: Stage,
     num_pretokens: Option<usize>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "one for each training, hardly ever moved")]
+enum Stage {
+    First(bpe::Trainer),
+    Second(bpe::SuperTrainer),
+    Finished,
 }
 
 #[pymethods]
@@ -47,7 +54,7 @@ impl Trainer {
                 .map_or(Ok(usize::MAX), |length| positive("max_token_length", length).map(|length| length as usize))?,
         };
         let core = bpe::Trainer::new(options).map_err(|error| to_py(py, &error))?;
-        Ok(Self { core: Some(core), num_pretokens: None })
+        Ok(Self { stage: Stage::First(core), num_pretokens: None })
     }
 
     /// Count a UTF-8 text file, as if it were there `weight` times.
@@ -60,8 +67,12 @@ impl Trainer {
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let weight = positive("weight", weight)?;
-        let core = self.core()?;
-        run_watched(py, progress, |control| core.count_file(&path, weight, control))
+        let stage = self.stage()?;
+        run_watched(py, progress, |control| match stage {
+            Stage::First(trainer) => trainer.count_file(&path, weight, control),
+            Stage::Second(trainer) => trainer.count_file(&path, weight, control),
+            Stage::Finished => unreachable!("refused above"),
+        })
     }
 
     /// Count texts, each for itself, as if they were there `weight` times.
@@ -73,11 +84,53 @@ impl Trainer {
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let weight = positive("weight", weight)?;
-        let core = self.core()?;
+        let stage = self.stage()?;
         let py = texts.py();
         let texts = strings(texts, "texts")?;
         let texts = texts.iter().map(utf8).collect::<PyResult<Vec<Cow<'_, str>>>>()?;
-        run_watched(py, progress, |control| core.count_texts(&texts, weight, control))
+        run_watched(py, progress, |control| match stage {
+            Stage::First(trainer) => trainer.count_texts(&texts, weight, control),
+            Stage::Second(trainer) => trainer.count_texts(&texts, weight, control),
+            Stage::Finished => unreachable!("refused above"),
+        })
+    }
+
+    /// Learn the merges up to a vocabulary of `transition_size`; what is counted from here on is counted for a second
+    /// stage, whose pretokens are those of `pattern` in the tokens learned so far.
+    #[pyo3(signature = (transition_size, *, pattern, max_token_words, forbidden, progress=None))]
+    fn begin_second_stage(
+        &mut self,
+        py: Python<'_>,
+        transition_size: i64,
+        pattern: &str,
+        max_token_words: Option<i64>,
+        forbidden: &Bound<'_, PyAny>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let stage = SecondStage {
+            transition_size: usize::try_from(transition_size).map_err(|_| {
+                PyValueError::new_err(format!("transition_size must be positive, got {transition_size}"))
+            })?,
+            pattern: Pattern::parse(pattern).map_err(|error| to_py(py, &error))?,
+            max_token_words: max_token_words
+                .map_or(Ok(usize::MAX), |words| positive("max_token_words", words).map(|words| words as usize))?,
+            forbidden: strings(forbidden, "forbidden")?
+                .iter()
+                .map(|text| Ok(text.to_str()?.to_owned()))
+                .collect::<PyResult<_>>()?,
+        };
+        self.stage()?;
+        match std::mem::replace(&mut self.stage, Stage::Finished) {
+            Stage::First(trainer) => {
+                let trainer = run_watched(py, progress, |control| trainer.finish_first_stage(stage, control))?;
+                self.stage = Stage::Second(trainer);
+                Ok(())
+            }
+            second => {
+                self.stage = second;
+                Err(PyValueError::new_err("the second stage has begun; it can be begun only once"))
+            }
+        }
     }
 
     /// Learn the merges: the vocabulary and the merges in order. The trainer cannot be used after it.
@@ -87,9 +140,13 @@ impl Trainer {
         py: Python<'py>,
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyList>)> {
-        self.core()?;
-        let core = self.core.take().expect("checked the line before");
-        let trained = run_watched(py, progress, |control| core.finish(control))?;
+        self.stage()?;
+        let stage = std::mem::replace(&mut self.stage, Stage::Finished);
+        let trained = run_watched(py, progress, |control| match stage {
+            Stage::First(trainer) => trainer.finish(control),
+            Stage::Second(trainer) => trainer.finish(control),
+            Stage::Finished => unreachable!("refused above"),
+        })?;
         self.num_pretokens = Some(trained.num_pretokens);
         Ok((vocab_dict(py, trained.vocab)?, merges_list(py, &trained.merges)?))
     }
@@ -109,7 +166,11 @@ fn positive(name: &str, value: i64) -> PyResult<u64> {
 }
 
 impl Trainer {
-    fn core(&mut self) -> PyResult<&mut bpe::Trainer> {
-        self.core.as_mut().ok_or_else(|| PyValueError::new_err("this trainer has finished; start a new one"))
+    /// The stage, unless it is that of having finished.
+    fn stage(&mut self) -> PyResult<&mut Stage> {
+        match &mut self.stage {
+            Stage::Finished => Err(PyValueError::new_err("this trainer has finished; start a new one")),
+            stage => Ok(stage),
+        }
     }
 }

@@ -1,20 +1,20 @@
-//! The counts of pretokens that are too long for a packed key.
+//! The counts of sequences that are too long for a packed key: of bytes, or of symbols.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
 use rustc_hash::FxBuildHasher;
 
 use crate::error::Result;
 
-/// Open addressing over numbers of entries, the entries in the order of their first appearance, their bytes end to
-/// end: three arrays, however many pretokens there are.
-#[derive(Debug, Default)]
-pub(crate) struct LongCounts {
+/// Open addressing over numbers of entries, the entries in the order of their first appearance, their items end to
+/// end: three arrays, however many sequences there are.
+#[derive(Debug)]
+pub(crate) struct LongCounts<T> {
     /// A power of two of slots, at most half of them in use. The upper half of one is that of the hash, which spares
-    /// a look at the entry for nearly every other pretoken; the lower is the number of the entry plus one, or 0.
+    /// a look at the entry for nearly every other sequence; the lower is the number of the entry plus one, or 0.
     slots: Vec<u64>,
     entries: Vec<Entry>,
-    bytes: Vec<u8>,
+    items: Vec<T>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,28 +25,34 @@ struct Entry {
     count: u64,
 }
 
-impl LongCounts {
-    pub(crate) fn add(&mut self, pretoken: &[u8], weight: u64) {
-        self.add_hashed(pretoken, hash(pretoken), weight);
+impl<T> Default for LongCounts<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), entries: Vec::new(), items: Vec::new() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> LongCounts<T> {
+    pub(crate) fn add(&mut self, sequence: &[T], weight: u64) {
+        self.add_hashed(sequence, hash(sequence), weight);
     }
 
-    fn add_hashed(&mut self, pretoken: &[u8], hash: u64, weight: u64) {
+    fn add_hashed(&mut self, sequence: &[T], hash: u64, weight: u64) {
         if self.entries.len() * 2 >= self.slots.len() {
             self.grow();
         }
-        let at = self.slot_of(hash, |entry| self.bytes_of(entry) == pretoken);
+        let at = self.slot_of(hash, |entry| self.items_of(entry) == sequence);
         if self.slots[at] == 0 {
-            self.entries.push(Entry { hash, start: self.bytes.len(), length: pretoken.len(), count: weight });
-            self.bytes.extend_from_slice(pretoken);
-            let number = u32::try_from(self.entries.len()).expect("four billion long pretokens fill the memory");
+            self.entries.push(Entry { hash, start: self.items.len(), length: sequence.len(), count: weight });
+            self.items.extend_from_slice(sequence);
+            let number = u32::try_from(self.entries.len()).expect("four billion long sequences fill the memory");
             self.slots[at] = hash >> 32 << 32 | u64::from(number);
         } else {
             self.entries[number(self.slots[at])].count += weight;
         }
     }
 
-    fn bytes_of(&self, entry: &Entry) -> &[u8] {
-        &self.bytes[entry.start..entry.start + entry.length]
+    fn items_of(&self, entry: &Entry) -> &[T] {
+        &self.items[entry.start..entry.start + entry.length]
     }
 
     /// The slot of the entry with this hash that is the one, or else the free slot where it belongs.
@@ -76,7 +82,7 @@ impl LongCounts {
     pub(crate) fn add_all(&mut self, other: &Self, is_wanted: impl Fn(u64) -> bool) {
         for entry in &other.entries {
             if is_wanted(entry.hash) {
-                self.add_hashed(other.bytes_of(entry), entry.hash, entry.count);
+                self.add_hashed(other.items_of(entry), entry.hash, entry.count);
             }
         }
     }
@@ -85,12 +91,12 @@ impl LongCounts {
         self.entries.len()
     }
 
-    /// Calls `visit` with every pretoken and its count, in no particular order.
+    /// Calls `visit` with every sequence and its count, in no particular order.
     ///
     /// # Errors
     /// Those of `visit`.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
-        self.entries.iter().try_for_each(|entry| visit(self.bytes_of(entry), entry.count))
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&[T], u64) -> Result<()>) -> Result<()> {
+        self.entries.iter().try_for_each(|entry| visit(self.items_of(entry), entry.count))
     }
 }
 
@@ -99,8 +105,8 @@ fn number(slot: u64) -> usize {
     (slot as u32 - 1) as usize
 }
 
-/// The hash of the bytes, with both ends of it well mixed.
-fn hash(bytes: &[u8]) -> u64 {
-    let product = u128::from(FxBuildHasher.hash_one(bytes)) * 0x9E37_79B9_7F4A_7C15;
+/// The hash of a sequence, with both ends of it well mixed.
+fn hash<T: Hash>(sequence: &[T]) -> u64 {
+    let product = u128::from(FxBuildHasher.hash_one(sequence)) * 0x9E37_79B9_7F4A_7C15;
     (product >> 64) as u64 ^ product as u64
 }

@@ -22,7 +22,7 @@ pub(crate) struct CountTable {
     /// ...shifted right by this.
     shift: u32,
     num_short: usize,
-    long: LongCounts,
+    long: LongCounts<u8>,
 }
 
 /// One cache line, with two ways to go for a key before the next bucket is tried. Filled from the first on; key 0
@@ -193,10 +193,12 @@ impl CountTable {
         if tables.len() < 2 {
             return tables;
         }
+        // Few are added to the largest of them sooner than all are put into new tables: 5 instead of 35 ms for two of
+        // 200,000 pretokens.
         let num_pretokens: usize = tables.iter().map(Self::len).sum();
         let max_parts = Self::INITIAL_BUCKETS.min(num_pretokens >> 12).max(1);
         let log_parts = num_threads.min(max_parts).next_power_of_two().ilog2();
-        if log_parts == 0 {
+        if log_parts == 0 || tables.len() <= MAX_ADDED_BY_ONE {
             tables.sort_unstable_by_key(Self::len);
             let mut all = tables.pop().expect("there are two");
             for table in tables {
@@ -216,6 +218,9 @@ impl CountTable {
         parallel::map(num_threads, 1 << log_parts, || (), add_up).expect("adding up cannot fail")
     }
 }
+
+/// The number of tables up to which one thread adds them up.
+const MAX_ADDED_BY_ONE: usize = 4;
 
 /// The part, of `1 << log_parts` equal ones, that a hash lies in.
 fn part_of(hash: u64, log_parts: u32) -> usize {
@@ -313,10 +318,11 @@ mod tests {
 
     #[test]
     fn growing_and_merging_in_parts_lose_nothing() {
+        let ranges = [(0, 50_000), (40_000, 47_000), (45_000, 60_000), (1, 2), (0, 60_000)];
         for num_threads in [1, 2, 3, 8] {
             // Tables of different sizes, which share some of their pretokens, short and long.
             let mut tables = Vec::new();
-            for (first, last) in [(0, 50_000), (40_000, 47_000), (45_000, 60_000)] {
+            for (first, last) in ranges {
                 let mut table = CountTable::new();
                 for number in first..last {
                     let mut text = format!("{number}");
@@ -333,11 +339,9 @@ mod tests {
             assert_eq!(counts.len(), 60_000);
             for (pretoken, count) in counts {
                 let digits = pretoken.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                let number: u64 = std::str::from_utf8(&pretoken[..digits]).unwrap().parse().unwrap();
-                let num_tables = u64::from(number < 50_000)
-                    + u64::from((40_000..47_000).contains(&number))
-                    + u64::from(number >= 45_000);
-                assert_eq!(count, num_tables * ((1 << 33) + 1), "{number}");
+                let number: usize = std::str::from_utf8(&pretoken[..digits]).unwrap().parse().unwrap();
+                let num_tables = ranges.iter().filter(|(first, last)| (*first..*last).contains(&number)).count();
+                assert_eq!(count, num_tables as u64 * ((1 << 33) + 1), "{number}");
             }
         }
     }

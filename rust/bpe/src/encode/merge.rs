@@ -58,8 +58,7 @@ impl MergeTable {
             }));
         }
 
-        let num_slots = (merges.len() * 2).next_power_of_two().max(16);
-        let mut table = Self { slots: vec![FREE; num_slots], shift: 64 - num_slots.trailing_zeros(), products, ids };
+        let mut table = Self::with_products(products, ids);
         for (rank, (left, right)) in merges.iter().enumerate() {
             let mut parts = [0; 2];
             for (part, bytes) in parts.iter_mut().zip([left, right]) {
@@ -81,6 +80,36 @@ impl MergeTable {
             })?;
         }
         Ok(table)
+    }
+
+    /// The merges of symbols that their rank numbers: that of rank `r` makes the symbol `256 + r`. No pair stands twice.
+    /// There is no vocabulary: the id of a symbol is the symbol.
+    pub(super) fn of_symbols(pairs: &[(u32, u32)]) -> Self {
+        let num_symbols = 256 + pairs.len() as u32;
+        let mut table = Self::with_products((256..num_symbols).collect(), (0..num_symbols).collect());
+        for (rank, &(left, right)) in (0..).zip(pairs) {
+            table.insert(left, right, rank).expect("no pair stands twice");
+        }
+        table
+    }
+
+    /// The pairs of symbols by rank, if they are such as training makes them: each of older symbols, each making a
+    /// symbol of its own.
+    pub(super) fn pairs_in_order(&self) -> Option<Vec<(u32, u32)>> {
+        const MASK: u64 = (1 << BITS) - 1;
+        let mut pairs = vec![(NONE, NONE); self.products.len()];
+        for slot in self.slots.iter().filter(|slot| **slot != FREE) {
+            pairs[(slot & MASK) as usize] = ((slot >> (2 * BITS)) as u32, (slot >> BITS & MASK) as u32);
+        }
+        let is_in_order = (256..)
+            .zip(pairs.iter().zip(&self.products))
+            .all(|(symbol, (&(left, right), &product))| product == symbol && left < symbol && right < symbol);
+        is_in_order.then_some(pairs)
+    }
+
+    fn with_products(products: Vec<u32>, ids: Vec<u32>) -> Self {
+        let num_slots = (products.len() * 2).next_power_of_two().max(16);
+        Self { slots: vec![FREE; num_slots], shift: 64 - num_slots.trailing_zeros(), products, ids }
     }
 
     fn insert(&mut self, left: u32, right: u32, rank: u32) -> Result<(), u32> {
@@ -123,10 +152,24 @@ impl MergeTable {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Interrupted`], and [`Error::InvalidArgument`] for a pretoken of 4 GiB or more.
     pub(crate) fn encode(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
-        if pretoken.len() <= MAX_SCANNED {
-            self.encode_by_scan(pretoken, out)
+        self.encode_symbols(pretoken.iter().map(|&byte| u32::from(byte)), out, control)
+    }
+
+    /// Appends the ids of symbols, which further merges may apply to.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    #[inline]
+    pub(super) fn encode_symbols(
+        &self,
+        symbols: impl ExactSizeIterator<Item = u32>,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<()> {
+        if symbols.len() <= MAX_SCANNED {
+            self.encode_by_scan(symbols, out)
         } else {
-            self.encode_by_heap(pretoken, out, control)
+            self.encode_by_heap(symbols, out, control)
         }
     }
 
@@ -135,7 +178,7 @@ impl MergeTable {
     /// A symbol stands where its first byte stood; `alive` has the bits of these places. Each place holds the rank of
     /// the merge with the symbol to its right and, below it, its own number, so that the least of these numbers says
     /// which merge is next and where. Closing the gaps instead of marking them took a tenth of all encoding time.
-    fn encode_by_scan(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    fn encode_by_scan(&self, initial: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u32>) -> Result<()> {
         const PLACE_BITS: u32 = MAX_SCANNED.trailing_zeros();
         let mut symbols = [0_u32; MAX_SCANNED];
         let mut merges = [NONE; MAX_SCANNED];
@@ -143,9 +186,9 @@ impl MergeTable {
             NONE => NONE,
             rank => rank << PLACE_BITS | place as u32,
         };
-        let length = pretoken.len();
-        for (symbol, byte) in symbols.iter_mut().zip(pretoken) {
-            *symbol = u32::from(*byte);
+        let length = initial.len();
+        for (symbol, initial) in symbols.iter_mut().zip(initial) {
+            *symbol = initial;
         }
         for place in 1..length {
             merges[place - 1] = merge_at(symbols[place - 1], symbols[place], place - 1);
@@ -181,10 +224,15 @@ impl MergeTable {
     }
 
     /// n log n: a heap of the ranks of all adjacent symbols, which form a doubly linked list.
-    fn encode_by_heap(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
-        let length = pretoken.len();
+    fn encode_by_heap(
+        &self,
+        initial: impl ExactSizeIterator<Item = u32>,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<()> {
+        let length = initial.len();
         let Ok(end) = u32::try_from(length) else {
-            return Err(Error::invalid(format!("a pretoken of {length} bytes, expected less than 4 GiB")));
+            return Err(Error::invalid(format!("a pretoken of {length} symbols, expected less than 4 Gi")));
         };
         let mut symbols: Vec<u32> = with_capacity(length)?;
         let mut ranks: Vec<u32> = with_capacity(length)?;
@@ -192,7 +240,7 @@ impl MergeTable {
         let mut next: Vec<u32> = with_capacity(length)?;
         let mut entries: Vec<Reverse<u64>> = with_capacity(length)?;
         let entry = |rank: u32, at: u32| Reverse(u64::from(rank) << 32 | u64::from(at));
-        symbols.extend(pretoken.iter().map(|&byte| u32::from(byte)));
+        symbols.extend(initial);
         previous.extend((0..end).map(|at| at.wrapping_sub(1)));
         next.extend(1..=end);
         ranks.extend(symbols.windows(2).map(|pair| self.rank(pair[0], pair[1])));
@@ -291,6 +339,10 @@ mod tests {
         MergeTable::new(&vocab, &merges)
     }
 
+    fn symbols(pretoken: &[u8]) -> impl ExactSizeIterator<Item = u32> {
+        pretoken.iter().map(|&byte| u32::from(byte))
+    }
+
     fn by_definition(table: &MergeTable, pretoken: &[u8]) -> Vec<u32> {
         let mut symbols: Vec<u32> = pretoken.iter().map(|&byte| byte.into()).collect();
         loop {
@@ -323,8 +375,8 @@ mod tests {
         fn both_ways_follow_the_definition(pretoken in prop::collection::vec(97_u8..100, 1..=MAX_SCANNED)) {
             let table = table(MERGES).unwrap();
             let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
-            table.encode_by_scan(&pretoken, &mut scanned).unwrap();
-            table.encode_by_heap(&pretoken, &mut heaped, &Control::new()).unwrap();
+            table.encode_by_scan(symbols(&pretoken), &mut scanned).unwrap();
+            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
             prop_assert_eq!(&scanned, &expected);
             prop_assert_eq!(&heaped, &expected);
@@ -336,8 +388,8 @@ mod tests {
         ) {
             let table = table(&order).unwrap();
             let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
-            table.encode_by_scan(&pretoken, &mut scanned).unwrap();
-            table.encode_by_heap(&pretoken, &mut heaped, &Control::new()).unwrap();
+            table.encode_by_scan(symbols(&pretoken), &mut scanned).unwrap();
+            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
             prop_assert_eq!(&scanned, &expected);
             prop_assert_eq!(&heaped, &expected);

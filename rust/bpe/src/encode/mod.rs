@@ -3,6 +3,7 @@
 mod batch;
 mod cache;
 mod file;
+mod levels;
 mod merge;
 mod recognised;
 mod stream;
@@ -13,8 +14,11 @@ use std::sync::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::cache::CACHE_BYTES;
-use self::cache::{Cache, INLINE};
+pub(crate) use self::cache::Cache;
+use self::cache::INLINE;
 pub use self::file::FileStats;
+use self::levels::Levels;
+pub(crate) use self::levels::Subwords;
 use self::merge::{MergeTable, reserve};
 pub use self::recognised::Recognised;
 pub use self::stream::StreamEncoder;
@@ -33,6 +37,8 @@ pub struct Tokenizer {
     vocab: Vocab,
     merges: Vec<(Vec<u8>, Vec<u8>)>,
     table: MergeTable,
+    /// For merges across words.
+    levels: Option<Levels>,
     /// All special tokens.
     specials: Recognised,
     /// The special tokens that ordinary text cannot come to: neither a byte nor part of a merge. Sorted.
@@ -61,10 +67,11 @@ impl Tokenizer {
             special_ids.push(id.map_or_else(|| vocab.append(token.as_bytes()), Ok)?);
         }
         let table = MergeTable::new(&vocab, &merges)?;
+        let levels = Levels::new(&table, &merges);
         let only_special = only_special(special_tokens, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
         let idle = IdleCaches::default();
-        Ok(Self { vocab, merges, table, specials, only_special, pattern, ignore_merges: false, idle })
+        Ok(Self { vocab, merges, table, levels, specials, only_special, pattern, ignore_merges: false, idle })
     }
 
     /// With `ignore_merges`, a pretoken that is a token takes its id even if the merges would come to others, as in
@@ -254,7 +261,10 @@ impl Tokenizer {
         control: &Control,
     ) -> Result<()> {
         if key == Pending::LONG {
-            return self.encode_pretoken(&text[range], out, control);
+            return match &self.levels {
+                Some(levels) if !self.ignore_merges => levels.encode(&self.table, text, range, cache, out, control),
+                _ => self.encode_pretoken(&text[range], out, control),
+            };
         }
         if let Some((entry, length)) = cache.get(bucket, key) {
             return append(out, cache.overflowing(entry, length));

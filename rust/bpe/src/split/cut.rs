@@ -5,9 +5,14 @@
 //! the named patterns the two characters around the place decide (see [`Pattern::always_splits`]); of any other regular
 //! expression nothing is known, so that only the edges of special tokens are safe.
 
+use std::ops::Range;
+
 use super::pattern::Pattern;
 use super::special::SpecialTokens;
 use super::unicode::is_continuation;
+
+/// The bytes that are searched for a cut before special tokens are looked for.
+const NEAR: usize = 1 << 16;
 
 /// Finds safe cuts for one pattern and one set of special tokens.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +24,21 @@ pub(crate) struct Cutter<'a> {
 impl Cutter<'_> {
     /// The first safe cut of the whole `text` at or after `from`; its end if there is none.
     pub(crate) fn first_at_or_after(self, text: &[u8], from: usize) -> usize {
-        if self.pattern.splits_locally() {
-            return (from.max(1)..text.len()).find(|&at| self.is_safe(text, at, false)).unwrap_or(text.len());
+        if !self.pattern.splits_locally() {
+            return self.edge_at_or_after(text, from);
         }
+        let find = |range: Range<usize>| range.into_iter().find(|&at| self.is_safe(text, at, false));
+        // Where there is none for long, a special token may be nearer; looked for from every place, it would be looked
+        // for to the end of the text each time if there is none.
+        let near = if self.pattern.splits_rarely() { text.len().min(from + NEAR) } else { text.len() };
+        find(from.max(1)..near).unwrap_or_else(|| {
+            let edge = if near < text.len() { self.edge_at_or_after(text, from) } else { near };
+            find(near..edge).unwrap_or(edge)
+        })
+    }
+
+    /// The first edge of a special token at or after `from`; the end of the text if there is none.
+    fn edge_at_or_after(self, text: &[u8], from: usize) -> usize {
         // Start a token's length early: the edge of a token may be what `from` points at.
         let mut search_from = from.saturating_sub(self.specials.longest());
         while let Some(token) = self.specials.find_certain(text, search_from) {
@@ -35,14 +52,20 @@ impl Cutter<'_> {
 
     /// The last safe cut after `after` in a text of which only the beginning is known; `None` if there is none.
     pub(crate) fn last_after(self, text: &[u8], after: usize) -> Option<usize> {
+        let mut last = None;
         if self.pattern.splits_locally() {
-            return (after + 1..text.len()).rev().find(|&at| self.is_safe(text, at, true));
+            last = (after + 1..text.len()).rev().find(|&at| self.is_safe(text, at, true));
+            if !self.pattern.splits_rarely() {
+                return last;
+            }
         }
+        let from = last.unwrap_or(after);
         // The longest match may still be growing at the end of what is known.
         self.specials
-            .certain_from_last(text, after)
+            .certain_from_last(text, from)
             .flat_map(|token| [token.end, token.start])
-            .find(|&at| at > after && !self.specials.lies_across(text, at, true))
+            .find(|&at| at > from && !self.specials.lies_across(text, at, true))
+            .or(last)
     }
 
     /// Whether the pattern is known to split at `at` and no special token can lie across it.
@@ -55,7 +78,7 @@ impl Cutter<'_> {
 }
 
 /// Divides `text` into ranges of about `target` bytes (at least one), cut safely; together they are the text.
-pub(crate) fn chunks(cutter: Cutter<'_>, text: &[u8], target: usize) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn chunks(cutter: Cutter<'_>, text: &[u8], target: usize) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     while start < text.len() {
@@ -77,7 +100,7 @@ mod tests {
         "'", "s", "ll", "re", "x", "é", "日", "0", "½", " ", "\n", "\r", "/", "A", "ǅ", "\u{301}", "\u{a0}",
         "\u{3000}", ".", "<", "<|", "<|e|>", "|>", "ab", "🙂",
     ];
-    const PATTERNS: &[&str] = &["gpt2", "cl100k", "llama3", "qwen2", "o200k", r"\w+ |.\n|[^x]"];
+    const PATTERNS: &[&str] = &["gpt2", "cl100k", "llama3", "qwen2", "o200k", "superbpe", r"\w+ |.\n|[^x]"];
     const SPECIALS: &[&str] = &["<|e|>", "<|e|><|e|>", "ab", "ba", "x.", " <"];
 
     fn pretokens(pattern: &Pattern, specials: &SpecialTokens, text: &str) -> Vec<String> {

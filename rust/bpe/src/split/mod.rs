@@ -10,6 +10,7 @@ mod gpt2;
 mod o200k;
 mod pattern;
 mod special;
+mod superbpe;
 mod unicode;
 
 pub use pattern::Pattern;

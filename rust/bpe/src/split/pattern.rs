@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fancy_regex::{Regex, RegexBuilder};
 
 use super::unicode::{category_at, category_before};
-use super::{cl100k, gpt2, o200k};
+use super::{cl100k, gpt2, o200k, superbpe};
 use crate::error::{Error, Result};
 use crate::raw::classify::classifier;
 
@@ -41,9 +41,10 @@ enum Scanner {
     Gpt2,
     Cl100k(cl100k::Variant),
     O200k,
+    SuperBpe,
 }
 
-static NAMED: [Named; 5] = [
+static NAMED: [Named; 6] = [
     Named {
         name: "gpt2",
         regexes: &[gpt2::REGEX, gpt2::ORIGINAL_REGEX, gpt2::POSSESSIVE_REGEX],
@@ -79,10 +80,11 @@ static NAMED: [Named; 5] = [
         ],
         scanner: Scanner::O200k,
     },
+    Named { name: "superbpe", regexes: &[superbpe::REGEX], scanner: Scanner::SuperBpe },
 ];
 
 impl Pattern {
-    /// A named pattern (`"gpt2"`, `"cl100k"`, `"llama3"`, `"qwen2"`, `"o200k"`), or the regular expression itself. That
+    /// A named pattern (`"gpt2"`, `"cl100k"`, `"llama3"`, `"qwen2"`, `"o200k"`, `"superbpe"`), or the regular expression itself. That
     /// of a named pattern, in its usual spellings, is recognised and scanned by hand.
     ///
     /// # Errors
@@ -134,6 +136,11 @@ impl Pattern {
         matches!(self.0, Rule::Scanned(_))
     }
 
+    /// Whether such places may be far apart in ordinary text.
+    pub(crate) fn splits_rarely(&self) -> bool {
+        matches!(self.0, Rule::Scanned(Named { scanner: Scanner::SuperBpe, .. }))
+    }
+
     /// Whether, on any text that has the same two characters around `at`, the pattern ends a pretoken there and comes
     /// to the same pretokens when the text is cut there. `at` lies between two characters of `text`.
     pub(crate) fn always_splits(&self, text: &[u8], at: usize) -> bool {
@@ -144,6 +151,7 @@ impl Pattern {
             Scanner::Gpt2 => gpt2::always_splits(before.class(), before_byte, after.class()),
             Scanner::Cl100k(_) => cl100k::always_splits(before.class(), before_byte, after.class(), after_byte),
             Scanner::O200k => o200k::always_splits(before, before_byte, after, after_byte),
+            Scanner::SuperBpe => superbpe::always_splits(before.class(), after.class()),
         }
     }
 
@@ -175,6 +183,7 @@ impl Pattern {
                 for_each_end(bytes, |start| cl100k::pretoken_end(variant, bytes, start), visit_end)
             }
             Scanner::O200k => for_each_end(bytes, |start| o200k::pretoken_end(bytes, start), &mut visit_end),
+            Scanner::SuperBpe => for_each_end(bytes, |start| superbpe::pretoken_end(bytes, start), &mut visit_end),
         }
     }
 }
@@ -264,7 +273,13 @@ mod tests {
 
     /// The expression itself, by the engine, with no name recognised.
     fn by_regex(regex: &Regex, text: &str) -> Vec<String> {
-        regex.find_iter(text).map(|found| found.unwrap().as_str().to_owned()).collect()
+        let mut found = Vec::new();
+        for_each_match(regex, text, |range| {
+            found.push(text[range].to_owned());
+            Ok(())
+        })
+        .unwrap();
+        found
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 mod pairs;
 mod queue;
+mod superwords;
 mod tokens;
 mod words;
 
 use std::path::Path;
 
 use self::pairs::{Limits, Pairs};
+pub use self::superwords::{SecondStage, SuperTrainer};
 use self::tokens::Tokens;
 use self::words::Words;
 use crate::control::Control;
@@ -79,7 +81,12 @@ impl TrainOptions {
     }
 
     fn limits(&self) -> Limits {
-        Limits { min_count: self.min_frequency, max_length: self.max_token_length }
+        Limits {
+            min_count: self.min_frequency,
+            max_length: self.max_token_length,
+            max_words: usize::MAX,
+            forbidden: Vec::new(),
+        }
     }
 }
 
@@ -228,7 +235,7 @@ impl Total {
     /// A count that is somewhat less than that of the last of so many merges, for the texts that were looked at: there
     /// it was a 20th to a 75th of the bytes a merge. A bad guess costs time, not exactness.
     fn threshold(self, num_merges: usize) -> u64 {
-        self.0 / 64 / num_merges.max(1) as u64
+        self.0 / 100 / num_merges.max(1) as u64
     }
 }
 
@@ -307,7 +314,7 @@ mod tests {
                 trainer.add_pretoken(word, *weight).unwrap();
             }
             // Whatever is guessed of the counts.
-            trainer.total = Total(64 * num_merges as u64 * threshold);
+            trainer.total = Total(100 * num_merges as u64 * threshold);
             prop_assert_eq!(trainer.finish(&Control::new()).unwrap().merges, expected);
         }
 

@@ -16,12 +16,33 @@ use crate::control::Control;
 use crate::error::Result;
 
 /// Which pairs may be merged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// The least count, at least 1.
     pub(crate) min_count: u64,
     /// The greatest number of bytes that a pair may have together.
     pub(crate) max_length: usize,
+    /// The greatest number of words: of stretches without a space.
+    pub(crate) max_words: usize,
+    /// What no pair may contain together.
+    pub(crate) forbidden: Vec<Vec<u8>>,
+}
+
+impl Limits {
+    /// Whether a pair may be merged, apart from its count.
+    fn allow(&self, (left, right): (u32, u32), tokens: &Tokens) -> bool {
+        let (left, right) = (tokens.get(left), tokens.get(right));
+        if left.len() + right.len() > self.max_length {
+            return false;
+        }
+        if self.max_words == usize::MAX && self.forbidden.is_empty() {
+            return true;
+        }
+        let merged = [left, right].concat();
+        let num_words = merged.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).count();
+        let holds = |part: &Vec<u8>| memchr::memmem::find(&merged, part).is_some();
+        num_words <= self.max_words && !self.forbidden.iter().any(holds)
+    }
 }
 
 /// The occurrences of this many pairs at most are sorted at a time when the words are gone through.
@@ -245,8 +266,7 @@ impl Pairs {
             if let Some(count) = self.old.get(gone_with(other)) {
                 *count = count.wrapping_sub(group.count);
             }
-            let length = self.tokens.get(pair.0).len() + self.tokens.get(pair.1).len();
-            if group.count < self.threshold || length > self.limits.max_length {
+            if group.count < self.threshold || !self.limits.allow(pair, &self.tokens) {
                 continue;
             }
             group.is_listed = true;
@@ -327,7 +347,7 @@ impl Pairs {
             let group = &mut groups[index(pair.0, pair.1)];
             let Group { count, num_occurrences, .. } = *group;
             self.old.set(pair, count);
-            if num_occurrences == 0 || count < self.threshold || self.limits.max_length < 2 {
+            if num_occurrences == 0 || count < self.threshold || !self.limits.allow(pair, &self.tokens) {
                 continue;
             }
             group.is_listed = true;
