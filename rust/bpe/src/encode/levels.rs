@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
-use super::cache::{Cache, INLINE};
+use super::cache::Cache;
 use super::merge::{MergeTable, reserve};
 use crate::control::Control;
 use crate::error::Result;
@@ -82,10 +82,9 @@ impl Subwords {
         let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], symbols, control) };
         let key = key | WORD;
         let bucket = cache.bucket_of(key);
-        if let Some((entry, length)) = cache.get(bucket, key) {
-            reserve(symbols, length)?;
-            let found = if length <= INLINE { &entry[..length] } else { cache.overflowing(entry, length) };
-            symbols.extend_from_slice(found);
+        if let Some(entry) = cache.get(bucket, key) {
+            reserve(symbols, entry.len())?;
+            symbols.extend_from_slice(cache.ids(&entry));
             return Ok(());
         }
         let first = symbols.len();

@@ -235,11 +235,11 @@ impl Tokenizer {
             let Pretoken { key, bucket, end } = pending.pretokens[index];
             let range = start..end;
             start = end;
-            if let Some((entry, entry_length)) = cache.get(bucket, key)
-                && entry_length <= INLINE
+            if let Some(entry) = cache.get(bucket, key)
+                && entry.len() <= INLINE
             {
-                ids[length..length + INLINE].copy_from_slice(entry);
-                length += entry_length;
+                ids[length..length + INLINE].copy_from_slice(entry.places());
+                length += entry.len();
                 continue;
             }
             append(out, &ids[..length])?;
@@ -266,8 +266,8 @@ impl Tokenizer {
                 _ => self.encode_pretoken(&text[range], out, control),
             };
         }
-        if let Some((entry, length)) = cache.get(bucket, key) {
-            return append(out, cache.overflowing(entry, length));
+        if let Some(entry) = cache.get(bucket, key) {
+            return append(out, cache.ids(&entry));
         }
         let first = out.len();
         self.encode_pretoken(&text[range], out, control)?;
