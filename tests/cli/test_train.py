@@ -153,6 +153,7 @@ def test_a_signal_saves_and_exits_with_its_code(number):
     result = json.loads(out)
     assert result["status"] == "interrupted"
     assert Path(result["checkpoint"], "state.json").exists()
+    assert b"go on with: cs336 train --run-dir run --resume" in err
 
 
 def test_bad_generation_input_is_one_line(cs336):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from cs336 import _bpe
 from cs336.tokenizer import Tokenizer, train_bpe
 
 CORPUS = """It was the best of times, it was the worst of times; it wasn't what they'd hoped for.
@@ -31,6 +30,26 @@ def gpt2_files() -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
+def data_directory() -> Path:
+    directory = _data_directory()
+    if directory is None:
+        pytest.skip("real vocabularies and texts not found; set CS336_TEST_DATA to their directory")
+    return directory
+
+
+@pytest.fixture(scope="session", params=["english_valid", "code", "multilingual"])
+def real_text(request, data_directory) -> str:
+    """Pieces from all over a real text."""
+    zstandard = pytest.importorskip("zstandard")
+    path = data_directory / f"{request.param}.txt.zst"
+    if not path.exists():
+        pytest.skip(f"{path} not found")
+    with path.open("rb") as file:
+        text = zstandard.ZstdDecompressor().stream_reader(file).read().decode()
+    return "".join(text[start : start + 20_000] for start in range(0, len(text), max(1, len(text) // 20)))
+
+
+@pytest.fixture(scope="session")
 def gpt2(gpt2_files) -> Tokenizer:
     return Tokenizer.from_files(*gpt2_files, special_tokens=["<|endoftext|>"])
 
@@ -38,7 +57,7 @@ def gpt2(gpt2_files) -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiktoken_gpt2(gpt2_files):
     tiktoken = pytest.importorskip("tiktoken")
-    vocab, _ = _bpe.read_gpt2(*gpt2_files)
+    vocab = Tokenizer.from_files(*gpt2_files, ["<|endoftext|>"]).vocab
     special = b"<|endoftext|>"
     return tiktoken.Encoding(
         "gpt2",

@@ -2,10 +2,13 @@ import json
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cs336.tokenizer import EncodeStats, Tokenizer, reference
 
@@ -192,7 +195,7 @@ def test_a_missing_file_is_named(tmp_path, small, path):
 
 def test_an_unknown_format_is_refused(small, tmp_path):
     with pytest.raises(ValueError, match="format must be"):
-        small.save(tmp_path / "t", format="tiktoken")
+        small.save(tmp_path / "t", format="sentencepiece")
 
 
 class TestEncodeFile:
@@ -282,3 +285,40 @@ def test_a_full_disk_leaves_no_file_and_is_an_os_error(tmp_path):
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture(scope="module")
+def saved_bytes(small, tmp_path_factory) -> dict[str, bytes]:
+    """The files of `small` in each format."""
+    directory = tmp_path_factory.mktemp("saved")
+    small.save(directory / "tokenizer.json")
+    small.save(directory / "ranks.tiktoken")
+    small.save(directory, format="gpt2")
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@settings(max_examples=300)
+@given(
+    name=st.sampled_from(["tokenizer.json", "ranks.tiktoken", "vocab.json", "merges.txt"]),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3)), min_size=1, max_size=4),
+    end=st.one_of(st.just(1.0), st.floats(0, 1)),
+)
+def test_a_damaged_file_loads_or_is_a_value_error(saved_bytes, tmp_path_factory, name, edits, end):
+    contents = bytearray(saved_bytes[name])
+    for place, num_removed, inserted in edits:
+        at = int(place * len(contents))
+        contents[at : at + num_removed] = inserted
+    directory = tmp_path_factory.mktemp("damaged")
+    for other, intact in saved_bytes.items():
+        (directory / other).write_bytes(contents[: int(end * len(contents))] if other == name else intact)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if name in ("vocab.json", "merges.txt"):
+                loaded = Tokenizer.from_files(directory / "vocab.json", directory / "merges.txt", [EOT])
+            else:
+                loaded = Tokenizer.load(directory / name, pattern="gpt2")
+    except ValueError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert loaded.decode(loaded.encode("the café\n")) == "the café\n"

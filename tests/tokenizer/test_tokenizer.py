@@ -31,6 +31,15 @@ class TestConstruction:
         assert tokenizer.encode("<a><a><a>") == [257, 256]
         assert [tokenizer.decode([id_]) for id_ in tokenizer.encode("x<a><b>")] == ["x", "<a>", "<", "b", ">"]
 
+    def test_a_mapping_of_specials_says_their_ids(self):
+        tokenizer = Tokenizer({**BYTES, 256: b"<a>"}, [], {"<b>": 300, "<a>": 256})
+        assert tokenizer.special_tokens == {"<b>": 300, "<a>": 256}
+        assert tokenizer.encode("<a><b>") == [256, 300]
+        with pytest.raises(ValueError, match="ids 256 and 257 are both the token"):
+            Tokenizer({**BYTES, 256: b"<a>"}, [], {"<a>": 257})
+        with pytest.raises(ValueError, match="id 97 is given twice"):
+            Tokenizer(BYTES, [], {"<a>": 97})
+
     def test_an_undeclared_special_is_warned_of(self):
         vocab = {**BYTES, 256: EOT.encode(), 257: b"<|pad|>", 258: b"<||>", 259: b"<|"}
         with pytest.warns(UserWarning, match=r"'<\|pad\|>', not declared special: .*special_tokens=") as caught:
@@ -101,6 +110,30 @@ class TestEncoding:
         assert small.encode_batch((corpus, "x")) == [ids, small.encode("x")]
         assert small.encode_batch(iter([corpus]), 2) == [ids]
 
+    @pytest.mark.parametrize("pattern", ["gpt2", r"[\s\S]+"])
+    @pytest.mark.parametrize("length", [1, 200_000])
+    def test_some_special_tokens_or_none_can_be_recognised(self, pattern, length):
+        tokenizer = Tokenizer(BYTES, [], ["<a>", "<b>", "<a><b>"], pattern=pattern)
+        text = "x<a><b>" * length
+        for specials, ids in [
+            (None, [120, 258]),
+            (["<b>", "<a>"], [120, 256, 257]),
+            ({"<a>"}, [120, 256, *b"<b>"]),
+            (["<b>"], [120, *b"<a>", 257]),
+            ((), list(b"x<a><b>")),
+        ]:
+            assert tokenizer.encode(text, special_tokens=specials) == ids * length
+            assert tokenizer.encode_array(text, special_tokens=specials).tolist() == ids * length
+            assert tokenizer.encode_batch([text, ""], special_tokens=specials) == [ids * length, []]
+        assert tokenizer.encode_ordinary(text) == list(text.encode())
+        assert tokenizer.encode_ordinary(text, num_threads=3) == list(text.encode())
+
+    def test_only_special_tokens_can_be_recognised(self, small):
+        with pytest.raises(ValueError, match=r'"<x>" is not a special token of this tokenizer, which has \["<\|endo'):
+            small.encode("abc", special_tokens=["<x>"])
+        with pytest.raises(TypeError, match="special_tokens must be a list of str, got a single str"):
+            small.encode("abc", special_tokens=EOT)
+
     def test_a_single_text_is_no_batch(self, small):
         with pytest.raises(TypeError, match="texts must be a list of str, got a single str"):
             small.encode_batch("abc")
@@ -154,8 +187,9 @@ class TestContent:
             Tokenizer(vocab, merges[:-1], [EOT]),
             Tokenizer(vocab, merges, [EOT], pattern=r"\s+|\S+"),
             Tokenizer({**vocab, 1000: b"one more"}, merges, [EOT]),
+            Tokenizer(vocab, merges, [EOT], ignore_merges=True),
         ]
-        assert len({tokenizer.sha256 for tokenizer in (small, *others)}) == 6
+        assert len({tokenizer.sha256 for tokenizer in (small, *others)}) == 7
         assert all(tokenizer != small for tokenizer in others)
 
     def test_the_hash_is_stable(self):
@@ -170,13 +204,17 @@ class TestContent:
 
     @pytest.mark.usefixtures("no_warnings")
     def test_pickling_keeps_the_content_and_is_compact(self, small, corpus):
-        for tokenizer in (small, Tokenizer({**BYTES, 999: b"\xff\xfe"}, [], ["é<", "b"], pattern=r"\s|\S+")):
+        odd = Tokenizer(
+            {**BYTES, 999: b"\xff\xfe", 300: b"x y"}, [], ["é<", "b"], pattern=r"\s|\S+", ignore_merges=True
+        )
+        for tokenizer in (small, odd):
             data = pickle.dumps(tokenizer)
             loaded = pickle.loads(data)
             assert loaded == tokenizer
             assert loaded.encode(corpus) == tokenizer.encode(corpus)
             assert (loaded.vocab, loaded.merges) == (tokenizer.vocab, tokenizer.merges)
             assert (loaded.special_tokens, loaded.pattern) == (tokenizer.special_tokens, tokenizer.pattern)
+            assert loaded.ignore_merges == tokenizer.ignore_merges
             assert len(data) < 20 * tokenizer.vocab_size + 500
 
     def test_a_subclass_is_pickled_as_itself(self, small):

@@ -1,4 +1,4 @@
-"""`cs336 tokenizer train | encode | decode`."""
+"""`cs336 tokenizer train | encode | decode | convert`, and `inspect` from its own file."""
 
 import dataclasses
 import sys
@@ -12,6 +12,9 @@ from tyro.conf import Positional
 
 from cs336.cli.display import print_result, watch
 from cs336.cli.exit import ExitCode, UsageError
+from cs336.cli.inspect import InspectTokenizer
+
+Format = Literal["tokenizer.json", "gpt2", "tiktoken"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +26,8 @@ class TrainTokenizer:
         vocab_size: Ids in all: 256 bytes, merges and special tokens.
         out: File to write; with --format gpt2, a directory for vocab.json and merges.txt.
         special_tokens: Strings that stand for themselves; the text is cut at them.
-        pattern: "gpt2", or a regular expression whose matches are the pretokens.
-        format: tokenizer.json holds everything; gpt2 leaves out special tokens and pattern.
+        pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression whose matches are the pretokens.
+        format: tokenizer.json holds everything; gpt2 and tiktoken leave out special tokens and pattern.
         threads: CPU threads; all cores by default. The result does not depend on it.
         json: Print the result as JSON.
     """
@@ -34,7 +37,7 @@ class TrainTokenizer:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     special_tokens: tuple[str, ...] = ("<|endoftext|>",)
     pattern: str = "gpt2"
-    format: Literal["tokenizer.json", "gpt2"] = "tokenizer.json"
+    format: Format | None = None
     threads: int | None = None
     json: bool = False
 
@@ -186,18 +189,70 @@ class DecodeIds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertTokenizer:
+    """Write a tokenizer in another format.
+
+    Attributes:
+        source: tokenizer.json, a .tiktoken file, or a directory with vocab.json and merges.txt.
+        out: File to write: .json or .tiktoken; with --to gpt2, a directory for vocab.json and merges.txt.
+        to: The format, where the name of --out does not tell.
+        pattern: Pattern to use instead of the one that the source tells; needed for most .tiktoken files.
+        special_tokens: Special tokens in addition to those that the source tells.
+        json: Print the result as JSON.
+    """
+
+    source: Positional[Path]
+    out: Positional[Path]
+    to: Format | None = None
+    pattern: str | None = None
+    special_tokens: tuple[str, ...] = ()
+    json: bool = False
+
+    def run(self) -> int:
+        """Load, save and say what the new file leaves out."""
+        from cs336.tokenizer import Tokenizer
+
+        _check_parent(self.out)
+        target = self.to or _format_of(self.out)
+        tokenizer = Tokenizer.load(self.source, pattern=self.pattern, special_tokens=self.special_tokens)
+        tokenizer.save(self.out, format=target)
+        values = {
+            "out": str(self.out),
+            "format": target,
+            "vocab_size": tokenizer.vocab_size,
+            "num_merges": len(tokenizer.merges),
+            "sha256": tokenizer.sha256,
+        }
+        if target != "tokenizer.json":
+            values["left_out_pattern"] = tokenizer.pattern
+            values["left_out_special_tokens"] = tokenizer.special_tokens
+        print_result(values, as_json=self.json)
+        return ExitCode.OK
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizerGroup:
-    """Train a tokenizer, encode text with it, decode ids."""
+    """Train a tokenizer, encode text with it, decode ids, look at it, convert it."""
 
     verb: (
         Annotated[TrainTokenizer, tyro.conf.subcommand("train")]
         | Annotated[EncodeText, tyro.conf.subcommand("encode")]
         | Annotated[DecodeIds, tyro.conf.subcommand("decode")]
+        | Annotated[InspectTokenizer, tyro.conf.subcommand("inspect")]
+        | Annotated[ConvertTokenizer, tyro.conf.subcommand("convert")]
     )
 
     def run(self) -> int:
         """Run the verb."""
         return self.verb.run()
+
+
+def _format_of(out: Path) -> Format:
+    if out.suffix == ".tiktoken":
+        return "tiktoken"
+    if out.suffix == ".json" or out.is_dir():
+        return "tokenizer.json"
+    raise UsageError(f"{out} does not tell the format: end it in .json or .tiktoken, or give --to")
 
 
 def _check_parent(out: Path) -> None:

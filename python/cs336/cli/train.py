@@ -1,6 +1,7 @@
 """`cs336 train`."""
 
 import dataclasses
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,4 +63,7 @@ class Train:
                 f"the loss was not finite after step {result.step:,}; lower optim.lr or "
                 f"lengthen schedule.warmup_steps (last good checkpoint: {result.checkpoint or 'none'})"
             )
-        return ExitCode.OK if result.signal is None else signal_exit_code(result.signal)
+        if result.signal is None:
+            return ExitCode.OK
+        sys.stderr.write(f"go on with: cs336 train --run-dir {shlex.quote(result.run_dir)} --resume\n")
+        return signal_exit_code(result.signal)

@@ -81,7 +81,7 @@ class DemoConfig:
     valid_share: float = 0.02
     num_samples: int = 4
     sample_tokens: int = 120
-    prompts: tuple[str, ...] = ("def", "class", "import", "    for", "if __name__ ==")
+    prompts: tuple[str, ...] = ("def __init__(self", "class Test", "import os", "    for i in", "if __name__ ==")
     compile: bool | None = None
     seed: int = 0
     device: str = "auto"

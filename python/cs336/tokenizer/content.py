@@ -2,13 +2,13 @@
 
 Equal content gives equal bytes, however the tokenizer was made. Layout, integers little-endian and 32 bits wide:
 the length of the header; the header, JSON with sorted keys (`pattern`, always as a regular expression,
-`special_tokens` in the order of their ids, `num_tokens`, `num_merges`); the ids in ascending order; the length of each
-token in bytes; both ids of each merge in order of rank; the bytes of all tokens.
+`special_tokens` in the order of their ids, `num_tokens`, `num_merges`, and `ignore_merges` if it is true); the ids in
+ascending order; the length of each token in bytes; both ids of each merge in order of rank; the bytes of all tokens.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class Content(NamedTuple):
     merges: Sequence[tuple[bytes, bytes]]
     special_tokens: Sequence[str]
     pattern: str
+    ignore_merges: bool = False
 
 
 def pack(content: Content) -> bytes:
@@ -29,12 +30,14 @@ def pack(content: Content) -> bytes:
     ids = sorted(content.vocab)
     tokens = [content.vocab[id_] for id_ in ids]
     id_of = dict(zip(tokens, ids, strict=True))
-    header = {
+    header: dict[str, Any] = {
         "num_merges": len(content.merges),
         "num_tokens": len(ids),
         "pattern": content.pattern,
         "special_tokens": sorted(content.special_tokens, key=lambda token: id_of[token.encode()]),
     }
+    if content.ignore_merges:  # else as before there was such a thing, so that hashes stay
+        header["ignore_merges"] = True
     header_bytes = json.dumps(header, sort_keys=True).encode()
     arrays = [[len(header_bytes)], ids, [len(token) for token in tokens], [id_of[t] for m in content.merges for t in m]]
     size, *numbers = (np.array(array, _U32).tobytes() for array in arrays)
@@ -52,4 +55,4 @@ def unpack(packed: bytes) -> Content:
     tokens = [packed[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
     vocab = dict(zip(ids.tolist(), tokens, strict=True))
     pairs = [(vocab[left], vocab[right]) for left, right in merges.reshape(-1, 2).tolist()]
-    return Content(vocab, pairs, header["special_tokens"], header["pattern"])
+    return Content(vocab, pairs, header["special_tokens"], header["pattern"], header.get("ignore_merges", False))

@@ -37,7 +37,8 @@ def train_bpe(
             texts: `iter(texts)`). Texts and files stand each for itself: no token reaches from one into the next.
         vocab_size: ids in all: 256 bytes, merges and special tokens. Fewer if the texts hold no more pairs.
         special_tokens: the texts are split at them, and they are never counted. They get the last ids.
-        pattern: "gpt2", or a regular expression, whose matches are the pretokens, within which merges happen.
+        pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression: its matches are the pretokens,
+            within which merges happen.
         min_frequency: pairs that occur less often are not merged.
         max_token_length: in bytes; pairs that are longer together are not merged. None for no limit.
         weights: for a list of paths, how often each file counts (1 or more).

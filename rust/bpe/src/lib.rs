@@ -41,7 +41,7 @@ mod vocab;
 mod word_key;
 
 pub use control::{Control, Progress};
-pub use encode::{CACHE_BYTES, FileStats, StreamEncoder, Tokenizer};
+pub use encode::{CACHE_BYTES, FileStats, Recognised, StreamEncoder, Tokenizer};
 pub use error::{Error, Result};
 pub use split::{Pattern, SpecialTokens};
 pub use surrogates::repair_surrogates;

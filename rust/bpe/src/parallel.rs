@@ -2,8 +2,52 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
 use crate::error::Result;
+
+/// The greatest number of threads that is ever started, whatever is asked for.
+pub(crate) const MAX_THREADS: usize = 1 << 10;
+
+/// A rayon pool whose threads have ended when it is dropped. By itself rayon lets them end whenever they may, and
+/// Python warns of a fork while any is left.
+struct Pool {
+    pool: Option<rayon::ThreadPool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// `None` where the system grants no threads.
+    fn start(num_threads: usize) -> Option<Self> {
+        let mut threads = Vec::new();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(num_threads)
+            .spawn_handler(|thread| {
+                threads.push(std::thread::Builder::new().spawn(|| thread.run())?);
+                Ok(())
+            })
+            .build()
+            .ok();
+        // Dropped without a pool, it waits for the threads that were granted: they end with the pool's builder.
+        let is_complete = pool.is_some();
+        let pool = Self { pool, threads };
+        is_complete.then_some(pool)
+    }
+
+    /// The result of `work` on each thread.
+    fn broadcast<R: Send>(&self, work: impl Fn() -> R + Sync) -> Vec<R> {
+        self.pool.as_ref().expect("a pool that was started").broadcast(|_| work())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        drop(self.pool.take());
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a panic has reached the caller through `broadcast`
+        }
+    }
+}
 
 /// Runs `work(&mut state, index)` for every index below `num_items` and returns the states.
 ///
@@ -19,9 +63,8 @@ pub(crate) fn for_each_index<S: Send>(
     new_state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) -> Result<()> + Sync,
 ) -> Result<Vec<S>> {
-    let num_workers = num_threads.min(num_items);
-    let pool = (num_workers > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(num_workers).build());
-    let Some(Ok(pool)) = pool else {
+    let num_workers = num_threads.min(MAX_THREADS).min(num_items);
+    let Some(pool) = (num_workers > 1).then(|| Pool::start(num_workers)).flatten() else {
         let mut state = new_state();
         (0..num_items).try_for_each(|index| work(&mut state, index))?;
         return Ok(vec![state]);
@@ -29,7 +72,7 @@ pub(crate) fn for_each_index<S: Send>(
 
     let next = AtomicUsize::new(0);
     let first_failure = Mutex::new(None);
-    let states = pool.broadcast(|_| {
+    let states = pool.broadcast(|| {
         let mut state = new_state();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);

@@ -61,7 +61,9 @@ impl Vocab {
                 shown(bytes)
             )));
         }
-        let start = self.bytes.len() as u32;
+        let too_large = |_| Error::invalid("the tokens hold more than 4 GiB together; leave the longest out");
+        let start = u32::try_from(self.bytes.len()).map_err(too_large)?;
+        u32::try_from(self.bytes.len() + bytes.len()).map_err(too_large)?;
         self.bytes.extend_from_slice(bytes);
         self.ranges.resize(index, (start, start));
         self.ranges.push((start, self.bytes.len() as u32));

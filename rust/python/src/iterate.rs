@@ -79,7 +79,8 @@ impl EncodeIterator {
         })
     }
 
-    /// One step towards more ids; whether there may be more. Whatever fails leaves a state to go on from.
+    /// One step towards more ids; whether there may be more. After an exception of the source, or an item that is no
+    /// `str`, the iterator can go on; where encoding fails it has ended, as a generator has.
     fn encode_more(&mut self, py: Python<'_>) -> PyResult<bool> {
         if let Some((item, start)) = self.current.take() {
             let text = item.bind(py).to_str()?;
@@ -100,7 +101,11 @@ impl EncodeIterator {
             if !std::mem::take(&mut self.surrogate).is_empty() {
                 self.push(py, "\u{FFFD}")?;
             }
-            self.encoder.finish(&self.tokenizer.get().core, &mut self.ids).map_err(|error| to_py(py, &error))?;
+            let core = &self.tokenizer.get().core;
+            let (encoder, ids) = (&mut self.encoder, &mut self.ids);
+            let size_bytes = encoder.held_bytes();
+            let finished = run_short(py, size_bytes, || encoder.finish(core, ids));
+            self.end_if_failed(py, finished)?;
         }
         Ok(true)
     }
@@ -121,10 +126,24 @@ impl EncodeIterator {
     fn push(&mut self, py: Python<'_>, text: &str) -> PyResult<()> {
         let core = &self.tokenizer.get().core;
         let (encoder, ids) = (&mut self.encoder, &mut self.ids);
-        let mut push = || encoder.push(core, text, ids);
-        let pushed = if text.len() < TINY_BYTES { push() } else { py.detach(push) };
-        pushed.map_err(|error| to_py(py, &error))
+        let size_bytes = encoder.held_bytes() + text.len();
+        let pushed = run_short(py, size_bytes, || encoder.push(core, text, ids));
+        self.end_if_failed(py, pushed)
     }
+
+    fn end_if_failed(&mut self, py: Python<'_>, outcome: bpe::Result<()>) -> PyResult<()> {
+        outcome.map_err(|error| {
+            (self.source, self.current, self.encoder) = (None, None, StreamEncoder::new());
+            self.surrogate.clear();
+            self.ids.clear();
+            to_py(py, &error)
+        })
+    }
+}
+
+/// Runs `work` on `size_bytes` of text, without the GIL unless they are few.
+fn run_short<T: Send>(py: Python<'_>, size_bytes: usize, work: impl FnOnce() -> T + Send) -> T {
+    if size_bytes < TINY_BYTES { work() } else { py.detach(work) }
 }
 
 fn piece_end(text: &str, start: usize) -> usize {

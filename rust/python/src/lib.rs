@@ -18,7 +18,7 @@ mod watch;
 #[pyo3::pymodule(name = "_bpe", gil_used = false)]
 mod extension {
     #[pymodule_export]
-    use crate::files::{read_gpt2, read_hf};
+    use crate::files::{Contents, read_gpt2, read_hf, read_tiktoken};
     #[pymodule_export]
     use crate::iterate::EncodeIterator;
     #[pymodule_export]

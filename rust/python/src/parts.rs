@@ -3,7 +3,7 @@
 use bpe::MAX_VOCAB_SIZE;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
 
 use crate::ids;
 use crate::text::strings;
@@ -23,7 +23,8 @@ fn type_name(object: &Bound<'_, PyAny>) -> String {
 pub(crate) fn extract_vocab(vocab: &Bound<'_, PyDict>) -> PyResult<Vec<(u32, Vec<u8>)>> {
     let mut out = Vec::new();
     ids::reserve(&mut out, vocab.len())?;
-    for (position, (id, token)) in vocab.iter().enumerate() {
+    // A copy: what is called to read an id may change the dictionary, which panics in the middle of its iteration.
+    for (position, (id, token)) in vocab.copy()?.iter().enumerate() {
         let token = token.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("vocab must map int to bytes, got {} for id {id}", type_name(&token)))
         })?;
@@ -36,6 +37,7 @@ pub(crate) fn extract_merges(merges: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>
     let mut out = Vec::new();
     for (index, merge) in merges.try_iter()?.enumerate() {
         let merge = merge?;
+        ids::reserve(&mut out, 1)?;
         let (left, right) = merge.extract::<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>().map_err(|_| {
             PyTypeError::new_err(format!("merges must hold pairs (bytes, bytes), got {merge} at index {index}"))
         })?;
@@ -44,9 +46,20 @@ pub(crate) fn extract_merges(merges: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u8>
     Ok(out)
 }
 
-pub(crate) fn extract_specials(special_tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<String>> {
+/// Special tokens, with their ids if it is a mapping.
+pub(crate) fn extract_specials(special_tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Option<u32>)>> {
     let Some(special_tokens) = special_tokens else { return Ok(Vec::new()) };
-    strings(special_tokens, "special_tokens")?.iter().map(|token| Ok(token.to_str()?.to_owned())).collect()
+    let tokens = strings(special_tokens, "special_tokens")?;
+    let mapping = special_tokens.cast::<PyMapping>().ok();
+    let mut out = Vec::with_capacity(tokens.len());
+    for (position, token) in tokens.iter().enumerate() {
+        let id = match mapping {
+            Some(mapping) => Some(ids::extract_one(&mapping.get_item(token)?, position, MAX_VOCAB_SIZE as u32)?),
+            None => None,
+        };
+        out.push((token.to_str()?.to_owned(), id));
+    }
+    Ok(out)
 }
 
 pub(crate) fn vocab_dict<B: AsRef<[u8]>>(

@@ -8,6 +8,8 @@ use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::ids::reserve;
+
 /// Borrowed where Python has the UTF-8 at hand (always for ASCII) or can cache it, copied only to repair surrogates.
 pub(crate) fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> {
     match text.to_str() {
@@ -50,5 +52,10 @@ pub(crate) fn strings<'py>(items: &Bound<'py, PyAny>, name: &str) -> PyResult<Ve
     if items.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err(format!("{name} must be a list of str, got a single str; put it in a list")));
     }
-    items.try_iter()?.enumerate().map(|(index, item)| expect_str(item?, index, name)).collect()
+    let mut out = Vec::new();
+    for (index, item) in items.try_iter()?.enumerate() {
+        reserve(&mut out, 1)?;
+        out.push(expect_str(item?, index, name)?);
+    }
+    Ok(out)
 }

@@ -1,14 +1,18 @@
 //! Class `Tokenizer`: an immutable vocabulary that any number of threads may use.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use bpe::Pattern;
+use bpe::files;
+use bpe::{Control, Pattern, Recognised};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::error::to_py;
+use crate::files::Contents;
 use crate::ids::{self, IdObjects};
 use crate::iterate::EncodeIterator;
 use crate::parts::{extract_merges, extract_specials, extract_vocab, merges_list, to_bytes, vocab_dict};
@@ -20,61 +24,125 @@ use crate::watch::{LONG_BYTES, num_threads, run_sized, run_watched};
 pub(crate) struct Tokenizer {
     pub(crate) core: bpe::Tokenizer,
     pub(crate) ids: IdObjects,
+    no_specials: Recognised,
+    /// Those of the last call that asked for some: to get ready to search for them takes longer than a short text.
+    last_specials: Mutex<Option<(Vec<String>, Arc<Recognised>)>>,
+}
+
+/// The special tokens that a call recognises.
+enum Specials<'t> {
+    Fixed(&'t Recognised),
+    Shared(Arc<Recognised>),
+}
+
+impl Deref for Specials<'_> {
+    type Target = Recognised;
+
+    fn deref(&self) -> &Recognised {
+        match self {
+            Self::Fixed(specials) => specials,
+            Self::Shared(specials) => specials,
+        }
+    }
 }
 
 #[pymethods]
 impl Tokenizer {
     #[new]
-    #[pyo3(signature = (vocab, merges, special_tokens=None, *, pattern="gpt2"))]
+    #[pyo3(signature = (vocab, merges, special_tokens=None, *, pattern=None, ignore_merges=None))]
     fn new(
         py: Python<'_>,
-        vocab: &Bound<'_, PyDict>,
+        vocab: &Bound<'_, PyAny>,
         merges: &Bound<'_, PyAny>,
         special_tokens: Option<&Bound<'_, PyAny>>,
-        pattern: &str,
+        pattern: Option<&str>,
+        ignore_merges: Option<bool>,
     ) -> PyResult<Self> {
-        let vocab = extract_vocab(vocab)?;
-        let merges = extract_merges(merges)?;
+        let mut contents = match vocab.cast::<Contents>() {
+            Ok(contents) => contents.get().take()?,
+            Err(_) => files::Contents {
+                vocab: extract_vocab(vocab.cast::<PyDict>()?)?,
+                merges: extract_merges(merges)?,
+                pattern: Some(Pattern::parse(pattern.unwrap_or("gpt2")).map_err(|error| to_py(py, &error))?),
+                ..files::Contents::default()
+            },
+        };
         let special_tokens = extract_specials(special_tokens)?;
-        let build = || bpe::Tokenizer::new(vocab, merges, &special_tokens, Pattern::parse(pattern)?);
+        let build = || {
+            if let Some(pattern) = pattern {
+                contents.pattern = Some(Pattern::parse(pattern)?);
+            }
+            if let Some(ignore_merges) = ignore_merges {
+                contents.ignore_merges = ignore_merges;
+            }
+            contents.declare(special_tokens);
+            contents.build()
+        };
         let core = py.detach(build).map_err(|error| to_py(py, &error))?;
         let ids = IdObjects::new(py, core.vocab_size())?;
-        Ok(Self { core, ids })
+        Ok(Self { core, ids, no_specials: Recognised::default(), last_specials: Mutex::new(None) })
     }
 
     /// The ids of a text. Special tokens in it become their ids; lone surrogates are encoded as U+FFFD.
     ///
     /// Args:
     ///     text: any str.
+    ///     special_tokens: which special tokens to recognise; None for all. Others are encoded as ordinary text.
     ///     num_threads: None for all cores if the text has a megabyte or more, else one; the ids do not depend on it.
     ///
     /// Raises:
-    ///     ValueError: the pattern is a regular expression that backtracks too much on this text.
+    ///     ValueError: the pattern is a regular expression that backtracks too much on this text; a token is not
+    ///         special.
     ///     MemoryError: the ids do not fit into memory.
-    #[pyo3(signature = (text, *, num_threads=None))]
-    fn encode<'py>(&self, text: &Bound<'py, PyString>, num_threads: Option<i64>) -> PyResult<Bound<'py, PyList>> {
-        self.ids.list(text.py(), &self.encode_ids(text, num_threads)?)
+    #[pyo3(signature = (text, *, special_tokens=None, num_threads=None))]
+    fn encode<'py>(
+        &self,
+        text: &Bound<'py, PyString>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        num_threads: Option<i64>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let specials = self.recognise(special_tokens)?;
+        self.ids.list(text.py(), &self.encode_ids(text, &specials, num_threads)?)
     }
 
-    /// As `encode`, into a NumPy array of uint32: half the memory, and faster on long texts.
+    /// As `encode` with no special token recognised: whatever the text says, it is only text. For untrusted input.
     #[pyo3(signature = (text, *, num_threads=None))]
-    fn encode_array<'py>(
+    fn encode_ordinary<'py>(
         &self,
         text: &Bound<'py, PyString>,
         num_threads: Option<i64>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.ids.list(text.py(), &self.encode_ids(text, &self.no_specials, num_threads)?)
+    }
+
+    /// As `encode`, into a NumPy array of uint32: half the memory, and faster on long texts.
+    #[pyo3(signature = (text, *, special_tokens=None, num_threads=None))]
+    fn encode_array<'py>(
+        &self,
+        text: &Bound<'py, PyString>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        num_threads: Option<i64>,
     ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(self.encode_ids(text, num_threads)?.into_pyarray(text.py()))
+        let specials = self.recognise(special_tokens)?;
+        Ok(self.encode_ids(text, &specials, num_threads)?.into_pyarray(text.py()))
     }
 
     /// The ids of each text, as `encode` gives them, on all cores or as many as told.
-    #[pyo3(signature = (texts, num_threads=None))]
-    fn encode_batch<'py>(&self, texts: &Bound<'py, PyAny>, num_threads: Option<i64>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (texts, num_threads=None, *, special_tokens=None))]
+    fn encode_batch<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        num_threads: Option<i64>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let py = texts.py();
+        let specials = self.recognise(special_tokens)?;
         let texts = strings(texts, "texts")?;
         let texts = texts.iter().map(utf8).collect::<PyResult<Vec<Cow<'_, str>>>>()?;
         let size_bytes = texts.iter().map(|text| text.len()).sum();
         let threads = threads_for(size_bytes, num_threads)?;
-        let batch = run_sized(py, size_bytes, |control| self.core.encode_batch(&texts, threads, control))?;
+        let encode = |control: &Control| self.core.encode_batch(&texts, &specials, threads, control);
+        let batch = run_sized(py, size_bytes, encode)?;
         let out = PyList::empty(py);
         for ids in &batch {
             out.append(self.ids.list(py, ids)?)?;
@@ -133,14 +201,33 @@ impl Tokenizer {
         to_bytes(ids.py(), &self.decode_ids(ids)?)
     }
 
-    /// Write a `tokenizer.json` as Hugging Face's `tokenizers` reads it.
-    fn write_hf(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| bpe::files::hf::write(&self.core, &path)).map_err(|error| to_py(py, &error))
+    /// Write a `tokenizer.json` as Hugging Face's `tokenizers` reads it. Returns the part of the pattern, if there is
+    /// one, that means something else there.
+    fn write_hf(&self, py: Python<'_>, path: PathBuf) -> PyResult<Option<&'static str>> {
+        py.detach(|| files::hf::write(&self.core, &path)).map_err(|error| to_py(py, &error))
+    }
+
+    /// Write a file of ranks as tiktoken reads it.
+    fn write_tiktoken(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        run_watched(py, None, |control| files::tiktoken::write(&self.core, &path, control))
+    }
+
+    /// The id of each token that is not only special, if tiktoken comes to the same ids with them as ranks.
+    ///
+    /// Raises:
+    ///     ValueError: it would not: the order of the ids is not that of the merges.
+    fn ranks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let ranks = run_watched(py, None, |control| files::tiktoken::ranks(&self.core, control))?;
+        let out = PyDict::new(py);
+        for (id, token) in ranks {
+            out.set_item(to_bytes(py, token)?, id)?;
+        }
+        Ok(out)
     }
 
     /// Write GPT-2's pair of files.
     fn write_gpt2(&self, py: Python<'_>, vocab_path: PathBuf, merges_path: PathBuf) -> PyResult<()> {
-        py.detach(|| bpe::files::gpt2::write(&self.core, &vocab_path, &merges_path)).map_err(|error| to_py(py, &error))
+        py.detach(|| files::gpt2::write(&self.core, &vocab_path, &merges_path)).map_err(|error| to_py(py, &error))
     }
 
     /// The greatest id plus one.
@@ -171,6 +258,42 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// The id of a token, None if it is none.
+    fn token_to_id(&self, token: &[u8]) -> Option<u32> {
+        self.core.token_to_id(token)
+    }
+
+    /// The token of an id, None if it has none.
+    fn id_to_token<'py>(&self, py: Python<'py>, token_id: u32) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.core.id_to_token(token_id).map(|token| to_bytes(py, token)).transpose()
+    }
+
+    /// All tokens but those that are only special, in the order of their ids.
+    fn ordinary_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let out = PyList::empty(py);
+        for (id, token) in self.core.vocab() {
+            if !self.core.is_only_special(id) {
+                out.append(to_bytes(py, token)?)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Tokens written `<|like this|>` that are not special tokens.
+    fn undeclared_special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let out = PyList::empty(py);
+        for token in self.core.undeclared_special_tokens() {
+            out.append(to_bytes(py, token)?)?;
+        }
+        Ok(out)
+    }
+
+    /// Whether a pretoken that is a token takes its id, whatever the merges come to.
+    #[getter]
+    fn ignore_merges(&self) -> bool {
+        self.core.ignore_merges()
+    }
+
     /// The name of a named pattern ("gpt2"), else the regular expression.
     #[getter]
     fn pattern(&self) -> &str {
@@ -185,11 +308,38 @@ impl Tokenizer {
 }
 
 impl Tokenizer {
-    fn encode_ids(&self, text: &Bound<'_, PyString>, num_threads: Option<i64>) -> PyResult<Vec<u32>> {
+    fn encode_ids(
+        &self,
+        text: &Bound<'_, PyString>,
+        specials: &Recognised,
+        num_threads: Option<i64>,
+    ) -> PyResult<Vec<u32>> {
         let py = text.py();
         let text = utf8(text)?;
         let threads = threads_for(text.len(), num_threads)?;
-        run_sized(py, text.len(), |control| self.core.encode(&text, threads, control))
+        run_sized(py, text.len(), |control| self.core.encode_with(&text, specials, threads, control))
+    }
+
+    fn recognise(&self, tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Specials<'_>> {
+        let Some(tokens) = tokens else { return Ok(Specials::Fixed(self.core.specials())) };
+        let given = extract_specials(Some(tokens))?;
+        if given.is_empty() {
+            return Ok(Specials::Fixed(&self.no_specials));
+        }
+        let given: Vec<String> = given.into_iter().map(|(token, _)| token).collect();
+        // `try_lock`: in a forked child the lock may be held by a thread that does not exist there.
+        let mut last = self.last_specials.try_lock();
+        if let Ok(Some((tokens, specials))) = last.as_deref()
+            && *tokens == given
+        {
+            return Ok(Specials::Shared(Arc::clone(specials)));
+        }
+        let specials = self.core.recognise(&given).map_err(|error| to_py(tokens.py(), &error))?;
+        let specials = Arc::new(specials);
+        if let Ok(last) = last.as_deref_mut() {
+            *last = Some((given, Arc::clone(&specials)));
+        }
+        Ok(Specials::Shared(specials))
     }
 
     fn decode_ids(&self, ids: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {

@@ -21,6 +21,7 @@ pub(crate) struct Trainer {
     num_pretokens: Option<usize>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "one for each training, hardly ever moved")]
 enum Stage {
     First(bpe::Trainer),
     Second(bpe::SuperTrainer),
@@ -45,7 +46,7 @@ impl Trainer {
         let options = TrainOptions {
             vocab_size: usize::try_from(vocab_size)
                 .map_err(|_| PyValueError::new_err(format!("vocab_size must be positive, got {vocab_size}")))?,
-            special_tokens: extract_specials(Some(special_tokens))?,
+            special_tokens: extract_specials(Some(special_tokens))?.into_iter().map(|(token, _)| token).collect(),
             pattern: Pattern::parse(pattern).map_err(|error| to_py(py, &error))?,
             num_threads: watch::num_threads(num_threads)?,
             min_frequency: positive("min_frequency", min_frequency)?,

@@ -96,7 +96,8 @@ fn report(control: &Control, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()
     }
 }
 
-/// The number of threads to use: all cores this process may run on, unless told otherwise.
+/// The number of threads to use: all cores this process may run on, unless told otherwise. The core starts no more
+/// than it has work for.
 pub(crate) fn num_threads(asked: Option<i64>) -> PyResult<usize> {
     match asked {
         None => Ok(thread::available_parallelism().map_or(1, NonZero::get)),

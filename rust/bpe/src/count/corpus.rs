@@ -1,11 +1,10 @@
 //! Going through files and texts on all cores.
 
-use std::path::Path;
 use std::sync::Mutex;
 
 use crate::control::Control;
 use crate::error::Result;
-use crate::files::text::{TextFile, validated};
+use crate::files::text::TextFile;
 use crate::parallel;
 use crate::split::cut::{Cutter, chunks};
 
@@ -24,25 +23,22 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(crate) fn for_each_chunk<T: Send>(
     tables: &mut Vec<T>,
     new_table: impl Fn() -> T + Sync,
-    file: &TextFile,
-    path: &Path,
+    file: &TextFile<'_>,
     cutter: Cutter<'_>,
     num_threads: usize,
     control: &Control,
     work: impl Fn(&mut T, &str) -> Result<()> + Sync,
 ) -> Result<()> {
-    let bytes = file.bytes();
-    control.begin("count", bytes.len() as u64);
-    let ranges = chunks(cutter, bytes, CHUNK_BYTES);
-    for_each_index(tables, new_table, ranges.len(), num_threads, |table, index| {
+    control.begin("count", file.len() as u64);
+    let ranges = file.chunks(cutter, CHUNK_BYTES);
+    for_each_index(tables, new_table, ranges.len(), num_threads, |table, buffer, index| {
         control.check()?;
-        let range = ranges[index].clone();
-        file.populate(range.clone());
-        work(table, validated(path, bytes, range.clone())?)?;
-        control.advance(range.len() as u64);
-        file.release(range);
+        let text = file.read(ranges[index].clone(), buffer)?;
+        work(table, text)?;
+        control.advance(text.len() as u64);
         Ok(())
-    })
+    })?;
+    file.check_unchanged()
 }
 
 /// Calls `work` with a table and each piece of each text. Each text stands for itself: nothing reaches from one into
@@ -64,7 +60,7 @@ pub(crate) fn for_each_piece<T: Send, S: AsRef<str> + Sync>(
             ranges.into_iter().map(move |range| &text[range])
         })
         .collect();
-    for_each_index(tables, new_table, pieces.len(), num_threads, |table, index| {
+    for_each_index(tables, new_table, pieces.len(), num_threads, |table, _, index| {
         control.check()?;
         work(table, pieces[index])
     })
@@ -75,12 +71,14 @@ fn for_each_index<T: Send>(
     new_table: impl Fn() -> T + Sync,
     num_items: usize,
     num_threads: usize,
-    work: impl Fn(&mut T, usize) -> Result<()> + Sync,
+    work: impl Fn(&mut T, &mut Vec<u8>, usize) -> Result<()> + Sync,
 ) -> Result<()> {
     let idle = Mutex::new(std::mem::take(tables));
     let take_table = || idle.lock().expect("no panic while it is held").pop().unwrap_or_else(&new_table);
-    let used = parallel::for_each_index(num_threads, num_items, take_table, work)?;
+    let new_state = || (take_table(), Vec::new());
+    let work = |(table, buffer): &mut (T, Vec<u8>), index| work(table, buffer, index);
+    let used = parallel::for_each_index(num_threads, num_items, new_state, work)?;
     *tables = idle.into_inner().expect("no panic while it was held");
-    tables.extend(used);
+    tables.extend(used.into_iter().map(|(table, _)| table));
     Ok(())
 }

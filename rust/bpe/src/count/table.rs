@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::long::LongCounts;
+use crate::control::Control;
 use crate::error::Result;
 use crate::split::Segment;
 use crate::split::cut::Cutter;
@@ -60,14 +61,17 @@ impl CountTable {
     ///
     /// # Errors
     /// Those of a regular expression.
-    pub(crate) fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>) -> Result<()> {
+    pub(crate) fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>, control: &Control) -> Result<()> {
+        let mut num_added = 0_u32;
         let mut counter = Counter::new(self, weight);
         cutter.specials.for_each_segment(text, |segment| match segment {
             Segment::Special(_) => Ok(()),
             Segment::Text(offset, segment) => cutter.pattern.for_each_pretoken(segment, |range| {
                 // Ranges into the whole text rather than the segment: more of them can be packed with a single load.
                 counter.add(text.as_bytes(), offset + range.start..offset + range.end);
-                Ok(())
+                num_added = num_added.wrapping_add(1);
+                // A chunk is as long as the pattern finds no place to cut: it may be the whole text.
+                if num_added.is_multiple_of(1024) { control.check() } else { Ok(()) }
             }),
         })
     }

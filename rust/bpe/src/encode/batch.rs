@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::merge::reserve;
-use super::{CacheGuard, Tokenizer};
+use super::{CacheGuard, Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::split::cut::chunks;
+use crate::split::cut::{Cutter, chunks};
 
 /// The bytes encoded between two looks at the control, and the least that is worth a thread.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -20,20 +20,34 @@ impl Tokenizer {
     /// [`Error::OutOfMemory`], [`Error::Interrupted`], and [`Error::InvalidArgument`] for a regular expression that
     /// backtracks too much.
     pub fn encode(&self, text: &str, num_threads: usize, control: &Control) -> Result<Vec<u32>> {
+        self.encode_with(text, &self.specials, num_threads, control)
+    }
+
+    /// As [`encode`](Self::encode), with only the special tokens in `specials` recognised: others are ordinary text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_with(
+        &self,
+        text: &str,
+        specials: &Recognised,
+        num_threads: usize,
+        control: &Control,
+    ) -> Result<Vec<u32>> {
         if text.len() <= CHUNK_BYTES {
             let mut ids = Vec::new();
             // Three bytes a token are few for any language; growing once more costs less than guessing low.
             reserve(&mut ids, text.len() / 3 + 1)?;
-            self.encode_into(text, CacheGuard::new(self).cache(), &mut ids)?;
+            self.encode_into(text, specials, CacheGuard::new(self).cache(), &mut ids, control)?;
             return Ok(ids);
         }
         control.begin("encode", text.len() as u64);
-        let ranges = chunks(self.cutter(), text.as_bytes(), CHUNK_BYTES);
+        let ranges = chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES);
         if num_threads == 1 {
             let mut ids = Vec::new();
             let mut cache = CacheGuard::new(self);
             for range in ranges {
-                self.encode_chunk(text, range, cache.cache(), &mut ids, control)?;
+                self.encode_chunk(text, range, specials, cache.cache(), &mut ids, control)?;
             }
             return Ok(ids);
         }
@@ -43,20 +57,21 @@ impl Tokenizer {
             || CacheGuard::new(self),
             |cache, index| {
                 let mut ids = Vec::new();
-                self.encode_chunk(text, ranges[index].clone(), cache.cache(), &mut ids, control)?;
+                self.encode_chunk(text, ranges[index].clone(), specials, cache.cache(), &mut ids, control)?;
                 Ok(ids)
             },
         )?;
         concatenate(parts)
     }
 
-    /// The ids of each text, as [`encode`](Self::encode) gives them.
+    /// The ids of each text, as [`encode_with`](Self::encode_with) gives them.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_batch<S: AsRef<str> + Sync>(
         &self,
         texts: &[S],
+        specials: &Recognised,
         num_threads: usize,
         control: &Control,
     ) -> Result<Vec<Vec<u32>>> {
@@ -64,7 +79,7 @@ impl Tokenizer {
         control.begin("encode", num_bytes as u64);
         // Starting a thread costs as much as encoding some kilobytes.
         let worthwhile = num_bytes / (CHUNK_BYTES / 16) + 1;
-        let pieces = pieces(self, texts);
+        let pieces = pieces(self.cutter(specials), texts);
         let parts = parallel::map(
             num_threads.min(worthwhile),
             pieces.len(),
@@ -72,13 +87,13 @@ impl Tokenizer {
             |cache, index| {
                 let (text, range) = &pieces[index];
                 let mut ids = Vec::new();
-                self.encode_chunk(texts[*text].as_ref(), range.clone(), cache.cache(), &mut ids, control)?;
+                self.encode_chunk(texts[*text].as_ref(), range.clone(), specials, cache.cache(), &mut ids, control)?;
                 Ok(ids)
             },
         )?;
 
         let mut results: Vec<Vec<u32>> = Vec::new();
-        results.try_reserve_exact(texts.len()).map_err(|_| Error::OutOfMemory(size_of_val(texts)))?;
+        results.try_reserve_exact(texts.len()).map_err(|_| Error::OutOfMemory(texts.len() * size_of::<Vec<u32>>()))?;
         results.resize_with(texts.len(), Vec::new);
         for ((text, _), ids) in pieces.iter().zip(parts) {
             let result = &mut results[*text];
@@ -97,24 +112,25 @@ impl Tokenizer {
         &self,
         text: &str,
         range: Range<usize>,
+        specials: &Recognised,
         cache: &mut super::Cache,
         out: &mut Vec<u32>,
         control: &Control,
     ) -> Result<u64> {
         control.check()?;
         reserve(out, range.len() / 4 + 1)?;
-        let num_special = self.encode_into(&text[range.clone()], cache, out)?;
+        let num_special = self.encode_into(&text[range.clone()], specials, cache, out, control)?;
         control.advance(range.len() as u64);
         Ok(num_special)
     }
 }
 
 /// The texts by index, large ones in several pieces.
-fn pieces<S: AsRef<str>>(tokenizer: &Tokenizer, texts: &[S]) -> Vec<(usize, Range<usize>)> {
+fn pieces<S: AsRef<str>>(cutter: Cutter<'_>, texts: &[S]) -> Vec<(usize, Range<usize>)> {
     let mut pieces = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let text = text.as_ref().as_bytes();
-        pieces.extend(chunks(tokenizer.cutter(), text, CHUNK_BYTES).into_iter().map(|range| (index, range)));
+        pieces.extend(chunks(cutter, text, CHUNK_BYTES).into_iter().map(|range| (index, range)));
     }
     pieces
 }

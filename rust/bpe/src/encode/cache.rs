@@ -18,12 +18,26 @@ struct Bucket([Entry; 2]);
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-struct Entry {
+pub(crate) struct Entry {
     /// A packed pretoken; 0 where the entry is free.
     key: u128,
     /// The ids, or in `ids[0]` where they begin in the overflow.
     ids: [u32; INLINE],
     length: u32,
+}
+
+impl Entry {
+    /// The number of ids.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.length as usize
+    }
+
+    /// The ids, if they number at most [`INLINE`]; what follows them means nothing.
+    #[inline]
+    pub(crate) fn places(&self) -> &[u32; INLINE] {
+        &self.ids
+    }
 }
 
 /// The ids of pretokens of up to 15 bytes. The ids of one pretoken number at most 15.
@@ -53,21 +67,32 @@ impl Cache {
         bucket
     }
 
-    /// The ids of a key: [`INLINE`] places for them and their number. More than that many are in the overflow.
+    /// The entry of a key.
+    ///
+    /// The first way of a bucket is for a pretoken that was met again, the second for the newest: so what occurs once
+    /// never drives out what occurs often.
     #[inline]
-    pub(crate) fn get(&self, bucket: usize, key: u128) -> Option<(&[u32; INLINE], usize)> {
-        let Bucket(entries) = self.buckets.get(bucket)?;
-        // Without a branch on which of the two it is: that would be guessed wrong half of the time.
-        let entry = &entries[usize::from(entries[1].key == key)];
-        (entry.key == key).then_some((&entry.ids, entry.length as usize))
+    pub(crate) fn get(&mut self, bucket: usize, key: u128) -> Option<Entry> {
+        let Bucket(entries) = self.buckets.get_mut(bucket)?;
+        if entries[0].key != key {
+            if entries[1].key != key {
+                return None;
+            }
+            entries.swap(0, 1);
+        }
+        Some(entries[0])
     }
 
-    /// The ids of an entry that has more than [`INLINE`] of them.
-    pub(crate) fn overflowing(&self, ids: &[u32; INLINE], length: usize) -> &[u32] {
-        &self.overflow[ids[0] as usize..][..length]
+    /// The ids of an entry.
+    pub(crate) fn ids<'a>(&'a self, entry: &'a Entry) -> &'a [u32] {
+        if entry.len() <= INLINE {
+            &entry.ids[..entry.len()]
+        } else {
+            &self.overflow[entry.ids[0] as usize..][..entry.len()]
+        }
     }
 
-    /// Remembers the ids of a pretoken; the older of two others in its bucket is forgotten.
+    /// Remembers the ids of a pretoken that is not in the cache.
     pub(crate) fn insert(&mut self, bucket: usize, key: u128, ids: &[u32]) {
         let mut entry = Entry { key, ids: [0; INLINE], length: ids.len() as u32 };
         if ids.len() <= INLINE {
@@ -84,8 +109,8 @@ impl Cache {
             self.overflow.extend_from_slice(ids);
         }
         if let Some(Bucket(entries)) = self.buckets.get_mut(bucket) {
-            entries[1] = entries[0];
-            entries[0] = entry;
+            let way = usize::from(entries[0].key != 0);
+            entries[way] = entry;
         }
     }
 }
@@ -98,9 +123,9 @@ mod tests {
         (0..=number % 15).map(|index| number ^ index).collect()
     }
 
-    fn found(cache: &Cache, key: u128) -> Option<Vec<u32>> {
-        let (ids, length) = cache.get(cache.bucket_of(key), key)?;
-        Some(if length <= INLINE { ids[..length].to_vec() } else { cache.overflowing(ids, length).to_vec() })
+    fn found(cache: &mut Cache, key: u128) -> Option<Vec<u32>> {
+        let entry = cache.get(cache.bucket_of(key), key)?;
+        Some(cache.ids(&entry).to_vec())
     }
 
     #[test]
@@ -110,9 +135,9 @@ mod tests {
         let mut num_found = 0;
         for number in 0..400_000 {
             cache.insert(cache.bucket_of(key(number)), key(number), &ids_of(number));
-            assert_eq!(found(&cache, key(number)), Some(ids_of(number)));
+            assert_eq!(found(&mut cache, key(number)), Some(ids_of(number)));
             let earlier = number / 2;
-            if let Some(ids) = found(&cache, key(earlier)) {
+            if let Some(ids) = found(&mut cache, key(earlier)) {
                 assert_eq!(ids, ids_of(earlier));
                 num_found += 1;
             }

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use super::{CacheGuard, Tokenizer};
 use crate::control::Control;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::atomic::AtomicFile;
 use crate::files::npy::NpyWriter;
-use crate::files::text::{TextFile, validated};
+use crate::files::text::TextFile;
 use crate::parallel;
-use crate::split::cut::chunks;
 
 /// The bytes that one worker encodes at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -34,30 +33,37 @@ impl Tokenizer {
     /// only when it is complete and on disk.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode), and [`Error::Io`](crate::Error::Io) and [`Error::Malformed`](crate::Error::Malformed) (invalid UTF-8) of the files.
+    /// As [`encode`](Self::encode), [`Error::InvalidArgument`] if both are the same file, and [`Error::Io`] and
+    /// [`Error::Malformed`] (invalid UTF-8, a text that changes meanwhile) of the files.
     pub fn encode_file(&self, src: &Path, dst: &Path, num_threads: usize, control: &Control) -> Result<FileStats> {
         let file = TextFile::open(src)?;
-        let bytes = file.bytes();
+        if src.canonicalize().ok().is_some_and(|src| dst.canonicalize().ok() == Some(src)) {
+            return Err(Error::invalid(format!(
+                "{} is both what to encode and where to write; name another file for the ids",
+                src.display()
+            )));
+        }
         let is_narrow = self.vocab_size() <= 1 << 16;
         let mut stats = FileStats {
             num_tokens: 0,
-            num_bytes: bytes.len() as u64,
+            num_bytes: file.len() as u64,
             num_special_tokens: 0,
             dtype: if is_narrow { "uint16" } else { "uint32" },
         };
         control.begin("encode", stats.num_bytes);
         let mut writer = NpyWriter::create(AtomicFile::create(dst)?, is_narrow)?;
-        let ranges = chunks(self.cutter(), bytes, CHUNK_BYTES);
-        for window in ranges.chunks(num_threads * CHUNKS_PER_THREAD) {
+        let ranges = file.chunks(self.cutter(&self.specials), CHUNK_BYTES);
+        for window in ranges.chunks(num_threads.clamp(1, parallel::MAX_THREADS) * CHUNKS_PER_THREAD) {
             let parts = parallel::map(
                 num_threads,
                 window.len(),
-                || CacheGuard::new(self),
-                |cache, index| {
+                || (CacheGuard::new(self), Vec::new()),
+                |(cache, buffer), index| {
                     control.check()?;
-                    let text = validated(src, bytes, window[index].clone())?;
+                    let text = file.read(window[index].clone(), buffer)?;
                     let mut ids = Vec::new();
-                    let num_special = self.encode_chunk(text, 0..text.len(), cache.cache(), &mut ids, control)?;
+                    let num_special =
+                        self.encode_chunk(text, 0..text.len(), &self.specials, cache.cache(), &mut ids, control)?;
                     Ok((ids, num_special))
                 },
             )?;
@@ -67,6 +73,7 @@ impl Tokenizer {
                 stats.num_special_tokens += num_special;
             }
         }
+        file.check_unchanged()?;
         writer.finish()?;
         Ok(stats)
     }

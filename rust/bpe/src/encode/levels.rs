@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
-use super::cache::{Cache, INLINE};
+use super::cache::Cache;
 use super::merge::{MergeTable, reserve};
+use crate::control::Control;
 use crate::error::Result;
 use crate::word_key;
 
@@ -53,34 +54,41 @@ impl Subwords {
         range: Range<usize>,
         cache: &mut Cache,
         symbols: &mut Vec<u32>,
+        control: &Control,
     ) -> Result<()> {
         let mut start = range.start;
         for at in range.start + 1..range.end {
             if !self.may_join(text[at - 1], text[at]) {
-                self.encode_word(text, start..at, cache, symbols)?;
+                self.encode_word(text, start..at, cache, symbols, control)?;
                 start = at;
             }
         }
-        self.encode_word(text, start..range.end, cache, symbols)
+        self.encode_word(text, start..range.end, cache, symbols, control)
     }
 
-    fn encode_word(&self, text: &[u8], range: Range<usize>, cache: &mut Cache, symbols: &mut Vec<u32>) -> Result<()> {
+    fn encode_word(
+        &self,
+        text: &[u8],
+        range: Range<usize>,
+        cache: &mut Cache,
+        symbols: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<()> {
         if let [byte] = text[range.clone()] {
             reserve(symbols, 1)?;
             symbols.push(u32::from(byte));
             return Ok(());
         }
-        let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], symbols) };
+        let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], symbols, control) };
         let key = key | WORD;
         let bucket = cache.bucket_of(key);
-        if let Some((entry, length)) = cache.get(bucket, key) {
-            reserve(symbols, length)?;
-            let found = if length <= INLINE { &entry[..length] } else { cache.overflowing(entry, length) };
-            symbols.extend_from_slice(found);
+        if let Some(entry) = cache.get(bucket, key) {
+            reserve(symbols, entry.len())?;
+            symbols.extend_from_slice(cache.ids(&entry));
             return Ok(());
         }
         let first = symbols.len();
-        self.table.encode(&text[range], symbols)?;
+        self.table.encode(&text[range], symbols, control)?;
         cache.insert(bucket, key, &symbols[first..]);
         Ok(())
     }
@@ -124,13 +132,14 @@ impl Levels {
         range: Range<usize>,
         cache: &mut Cache,
         out: &mut Vec<u32>,
+        control: &Control,
     ) -> Result<()> {
         let mut symbols = Vec::new();
-        self.subwords.encode(text, range, cache, &mut symbols)?;
+        self.subwords.encode(text, range, cache, &mut symbols, control)?;
         let mut start = 0;
         for at in 1..=symbols.len() {
             if at == symbols.len() || !self.joined.contains(&(symbols[at - 1], symbols[at])) {
-                table.encode_symbols(symbols[start..at].iter().copied(), out)?;
+                table.encode_symbols(symbols[start..at].iter().copied(), out, control)?;
                 start = at;
             }
         }
@@ -186,10 +195,10 @@ mod tests {
             let table = MergeTable::new(&vocab, &merges).unwrap();
             let Some(levels) = Levels::new(&table, &merges) else { return Ok(()) };
             let (mut expected, mut cache) = (Vec::new(), Cache::new());
-            table.encode(text.as_bytes(), &mut expected).unwrap();
+            table.encode(text.as_bytes(), &mut expected, &Control::new()).unwrap();
             for _ in 0..2 {
                 let mut found = Vec::new();
-                levels.encode(&table, text.as_bytes(), 0..text.len(), &mut cache, &mut found).unwrap();
+                levels.encode(&table, text.as_bytes(), 0..text.len(), &mut cache, &mut found, &Control::new()).unwrap();
                 prop_assert_eq!(&found, &expected);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use rustc_hash::FxHashMap;
 
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::vocab::{MAX_VOCAB_SIZE, Vocab, shown};
 
@@ -149,9 +150,9 @@ impl MergeTable {
     /// Appends the ids of a pretoken.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], and [`Error::InvalidArgument`] for a pretoken of 4 GiB or more.
-    pub(crate) fn encode(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<()> {
-        self.encode_symbols(pretoken.iter().map(|&byte| u32::from(byte)), out)
+    /// [`Error::OutOfMemory`], [`Error::Interrupted`], and [`Error::InvalidArgument`] for a pretoken of 4 GiB or more.
+    pub(crate) fn encode(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
+        self.encode_symbols(pretoken.iter().map(|&byte| u32::from(byte)), out, control)
     }
 
     /// Appends the ids of symbols, which further merges may apply to.
@@ -159,8 +160,17 @@ impl MergeTable {
     /// # Errors
     /// As [`encode`](Self::encode).
     #[inline]
-    pub(super) fn encode_symbols(&self, symbols: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u32>) -> Result<()> {
-        if symbols.len() <= MAX_SCANNED { self.encode_by_scan(symbols, out) } else { self.encode_by_heap(symbols, out) }
+    pub(super) fn encode_symbols(
+        &self,
+        symbols: impl ExactSizeIterator<Item = u32>,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<()> {
+        if symbols.len() <= MAX_SCANNED {
+            self.encode_by_scan(symbols, out)
+        } else {
+            self.encode_by_heap(symbols, out, control)
+        }
     }
 
     /// Quadratic in the length, but without any allocation and with everything in the first-level cache.
@@ -214,7 +224,12 @@ impl MergeTable {
     }
 
     /// n log n: a heap of the ranks of all adjacent symbols, which form a doubly linked list.
-    fn encode_by_heap(&self, initial: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u32>) -> Result<()> {
+    fn encode_by_heap(
+        &self,
+        initial: impl ExactSizeIterator<Item = u32>,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<()> {
         let length = initial.len();
         let Ok(end) = u32::try_from(length) else {
             return Err(Error::invalid(format!("a pretoken of {length} symbols, expected less than 4 Gi")));
@@ -236,6 +251,9 @@ impl MergeTable {
         let mut num_left = length;
         while let Some(Reverse(top)) = heap.pop() {
             let (rank, at) = ((top >> 32) as u32, top as u32 as usize);
+            if at.is_multiple_of(1 << 12) {
+                control.check()?;
+            }
             if ranks[at] != rank {
                 continue; // the symbols here have changed since
             }
@@ -255,7 +273,7 @@ impl MergeTable {
             if let [_, Some(before)] = changed {
                 ranks[before as usize] = self.rank(symbols[before as usize], symbols[at]);
             }
-            // Never more entries than the heap began with room for, but for the one popped and the two pushed.
+            // Entries of symbols that have changed since stay in the heap, which may so come to twice its first size.
             heap.try_reserve(2).map_err(|_| Error::OutOfMemory(heap.len() * 16))?;
             heap.extend(
                 changed
@@ -358,7 +376,7 @@ mod tests {
             let table = table(MERGES).unwrap();
             let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
             table.encode_by_scan(symbols(&pretoken), &mut scanned).unwrap();
-            table.encode_by_heap(symbols(&pretoken), &mut heaped).unwrap();
+            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
             prop_assert_eq!(&scanned, &expected);
             prop_assert_eq!(&heaped, &expected);
@@ -371,7 +389,7 @@ mod tests {
             let table = table(&order).unwrap();
             let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
             table.encode_by_scan(symbols(&pretoken), &mut scanned).unwrap();
-            table.encode_by_heap(symbols(&pretoken), &mut heaped).unwrap();
+            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
             prop_assert_eq!(&scanned, &expected);
             prop_assert_eq!(&heaped, &expected);

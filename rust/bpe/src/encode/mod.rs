@@ -5,10 +5,13 @@ mod cache;
 mod file;
 mod levels;
 mod merge;
+mod recognised;
 mod stream;
 
 use std::ops::Range;
 use std::sync::Mutex;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::cache::CACHE_BYTES;
 pub(crate) use self::cache::Cache;
@@ -17,10 +20,12 @@ pub use self::file::FileStats;
 use self::levels::Levels;
 pub(crate) use self::levels::Subwords;
 use self::merge::{MergeTable, reserve};
+pub use self::recognised::Recognised;
 pub use self::stream::StreamEncoder;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::split::cut::Cutter;
-use crate::split::{Pattern, Segment, SpecialTokens};
+use crate::split::{Pattern, Segment};
 use crate::vocab::Vocab;
 use crate::word_key;
 
@@ -34,12 +39,13 @@ pub struct Tokenizer {
     table: MergeTable,
     /// For merges across words.
     levels: Option<Levels>,
-    specials: SpecialTokens,
-    /// The ids of `specials` by their index.
-    special_ids: Vec<u32>,
+    /// All special tokens.
+    specials: Recognised,
+    /// The special tokens that ordinary text cannot come to: neither a byte nor part of a merge. Sorted.
+    only_special: Vec<u32>,
     pattern: Pattern,
-    /// Caches that no thread uses at the moment.
-    caches: Mutex<Vec<Cache>>,
+    ignore_merges: bool,
+    idle: IdleCaches,
 }
 
 impl Tokenizer {
@@ -54,7 +60,6 @@ impl Tokenizer {
         special_tokens: &[String],
         pattern: Pattern,
     ) -> Result<Self> {
-        let specials = SpecialTokens::new(special_tokens)?;
         let mut vocab = Vocab::new(vocab)?;
         let mut special_ids = Vec::with_capacity(special_tokens.len());
         for token in special_tokens {
@@ -63,7 +68,18 @@ impl Tokenizer {
         }
         let table = MergeTable::new(&vocab, &merges)?;
         let levels = Levels::new(&table, &merges);
-        Ok(Self { vocab, merges, table, levels, specials, special_ids, pattern, caches: Mutex::new(Vec::new()) })
+        let only_special = only_special(special_tokens, &special_ids, &merges);
+        let specials = Recognised::new(special_tokens, special_ids)?;
+        let idle = IdleCaches::default();
+        Ok(Self { vocab, merges, table, levels, specials, only_special, pattern, ignore_merges: false, idle })
+    }
+
+    /// With `ignore_merges`, a pretoken that is a token takes its id even if the merges would come to others, as in
+    /// tiktoken and in the tokenizers that set this option of Hugging Face's. Special tokens are not meant: they are
+    /// recognised as such or are ordinary text.
+    #[must_use]
+    pub fn with_ignore_merges(self, ignore_merges: bool) -> Self {
+        Self { ignore_merges, idle: IdleCaches::default(), ..self }
     }
 
     /// The greatest id plus one.
@@ -83,7 +99,47 @@ impl Tokenizer {
 
     /// The special tokens and their ids in the order they were given in.
     pub fn special_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.specials.tokens().iter().map(String::as_str).zip(self.special_ids.iter().copied())
+        self.specials.iter()
+    }
+
+    /// Whether a pretoken that is a token takes its id without regard to the merges.
+    pub fn ignore_merges(&self) -> bool {
+        self.ignore_merges
+    }
+
+    /// Whether only a special token in the text gives this id: it is one, and neither a byte nor part of a merge.
+    pub fn is_only_special(&self, id: u32) -> bool {
+        self.only_special.binary_search(&id).is_ok()
+    }
+
+    /// Tokens that are written `<|like this|>` and are not special: they hardly ever are meant to be text.
+    pub fn undeclared_special_tokens(&self) -> impl Iterator<Item = &[u8]> {
+        let tokens = self.vocab.iter().map(|(_, token)| token);
+        let looks_special = |token: &&[u8]| token.starts_with(b"<|") && token.ends_with(b"|>") && token.len() > 4;
+        tokens
+            .filter(looks_special)
+            .filter(|token| !self.special_tokens().any(|(special, _)| special.as_bytes() == *token))
+    }
+
+    /// All special tokens, for [`encode_with`](Self::encode_with).
+    pub fn specials(&self) -> &Recognised {
+        &self.specials
+    }
+
+    /// Some of the special tokens, for [`encode_with`](Self::encode_with).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if one of `tokens` is not special or is given twice.
+    pub fn recognise(&self, tokens: &[String]) -> Result<Recognised> {
+        let id_of = |token: &String| {
+            self.special_tokens().find_map(|(special, id)| (special == token).then_some(id)).ok_or_else(|| {
+                Error::invalid(format!(
+                    "{token:?} is not a special token of this tokenizer, which has {:?}",
+                    self.specials.tokens().tokens()
+                ))
+            })
+        };
+        Recognised::new(tokens, tokens.iter().map(id_of).collect::<Result<_>>()?)
     }
 
     /// How text is divided into pretokens.
@@ -125,18 +181,25 @@ impl Tokenizer {
         Ok(bytes)
     }
 
-    fn cutter(&self) -> Cutter<'_> {
-        Cutter { pattern: &self.pattern, specials: &self.specials }
+    fn cutter<'a>(&'a self, specials: &'a Recognised) -> Cutter<'a> {
+        Cutter { pattern: &self.pattern, specials: specials.tokens() }
     }
 
     /// Appends the ids of a text to `out`; the number of special tokens among them is returned.
-    fn encode_into(&self, text: &str, cache: &mut Cache, out: &mut Vec<u32>) -> Result<u64> {
+    fn encode_into(
+        &self,
+        text: &str,
+        specials: &Recognised,
+        cache: &mut Cache,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<u64> {
         let mut num_special = 0;
-        self.specials.for_each_segment(text, |segment| match segment {
+        specials.tokens().for_each_segment(text, |segment| match segment {
             Segment::Special(index) => {
                 num_special += 1;
                 reserve(out, 1)?;
-                out.push(self.special_ids[index]);
+                out.push(specials.id(index));
                 Ok(())
             }
             Segment::Text(offset, segment) => {
@@ -144,17 +207,25 @@ impl Tokenizer {
                 self.pattern.for_each_pretoken(segment, |range| {
                     let range = offset + range.start..offset + range.end;
                     if pending.push(text.as_bytes(), range, cache) {
-                        self.encode_pending(text.as_bytes(), &mut pending, cache, out)?;
+                        self.encode_pending(text.as_bytes(), &mut pending, cache, out, control)?;
                     }
                     Ok(())
                 })?;
-                self.encode_pending(text.as_bytes(), &mut pending, cache, out)
+                self.encode_pending(text.as_bytes(), &mut pending, cache, out, control)
             }
         })?;
         Ok(num_special)
     }
 
-    fn encode_pending(&self, text: &[u8], pending: &mut Pending, cache: &mut Cache, out: &mut Vec<u32>) -> Result<()> {
+    fn encode_pending(
+        &self,
+        text: &[u8],
+        pending: &mut Pending,
+        cache: &mut Cache,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<()> {
+        control.check()?;
         // The ids of the next few pretokens, copied to `out` together: copying all places of an entry and counting
         // those in use takes no branch on how many they are.
         let mut ids = [0; (Pending::CAPACITY + 1) * INLINE];
@@ -164,16 +235,16 @@ impl Tokenizer {
             let Pretoken { key, bucket, end } = pending.pretokens[index];
             let range = start..end;
             start = end;
-            if let Some((entry, entry_length)) = cache.get(bucket, key)
-                && entry_length <= INLINE
+            if let Some(entry) = cache.get(bucket, key)
+                && entry.len() <= INLINE
             {
-                ids[length..length + INLINE].copy_from_slice(entry);
-                length += entry_length;
+                ids[length..length + INLINE].copy_from_slice(entry.places());
+                length += entry.len();
                 continue;
             }
             append(out, &ids[..length])?;
             length = 0;
-            self.encode_rare(text, range, key, bucket, cache, out)?;
+            self.encode_rare(text, range, (key, bucket), cache, out, control)?;
         }
         pending.start = start;
         append(out, &ids[..length])
@@ -184,25 +255,57 @@ impl Tokenizer {
         &self,
         text: &[u8],
         range: Range<usize>,
-        key: u128,
-        bucket: usize,
+        (key, bucket): (u128, usize),
         cache: &mut Cache,
         out: &mut Vec<u32>,
+        control: &Control,
     ) -> Result<()> {
         if key == Pending::LONG {
             return match &self.levels {
-                Some(levels) => levels.encode(&self.table, text, range, cache, out),
-                None => self.table.encode(&text[range], out),
+                Some(levels) if !self.ignore_merges => levels.encode(&self.table, text, range, cache, out, control),
+                _ => self.encode_pretoken(&text[range], out, control),
             };
         }
-        if let Some((entry, length)) = cache.get(bucket, key) {
-            return append(out, cache.overflowing(entry, length));
+        if let Some(entry) = cache.get(bucket, key) {
+            return append(out, cache.ids(&entry));
         }
         let first = out.len();
-        self.table.encode(&text[range], out)?;
+        self.encode_pretoken(&text[range], out, control)?;
         cache.insert(bucket, key, &out[first..]);
         Ok(())
     }
+
+    /// Appends the ids of one pretoken.
+    fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
+        if self.ignore_merges
+            && let Some(id) = self.vocab.id(pretoken)
+            && !self.is_only_special(id)
+        {
+            return append(out, &[id]);
+        }
+        self.table.encode(pretoken, out, control)
+    }
+}
+
+/// The ids of the special tokens that are neither a byte nor part of a merge, sorted.
+fn only_special(tokens: &[String], ids: &[u32], merges: &[(Vec<u8>, Vec<u8>)]) -> Vec<u32> {
+    let mut only_special: FxHashMap<&[u8], u32> =
+        tokens.iter().map(String::as_bytes).zip(ids.iter().copied()).filter(|(token, _)| token.len() > 1).collect();
+    // Most parts of merges are of another length than any special token: those need no second look.
+    let lengths: FxHashSet<usize> = only_special.keys().map(|token| token.len()).collect();
+    for (left, right) in merges {
+        for part in [left, right] {
+            if lengths.contains(&part.len()) {
+                only_special.remove(&part[..]);
+            }
+        }
+        if lengths.contains(&(left.len() + right.len())) {
+            only_special.remove(&[&left[..], &right[..]].concat()[..]);
+        }
+    }
+    let mut ids: Vec<u32> = only_special.into_values().collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn append(out: &mut Vec<u32>, ids: &[u32]) -> Result<()> {
@@ -246,17 +349,28 @@ impl Pending {
     }
 }
 
+/// Caches that no thread uses at the moment, at most as many as there are places.
+#[derive(Debug)]
+struct IdleCaches([Mutex<Option<Cache>>; 64]);
+
+impl Default for IdleCaches {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(None)))
+    }
+}
+
 /// A cache of the tokenizer, warm if one is at hand, for one thread at a time.
 struct CacheGuard<'t> {
-    tokenizer: &'t Tokenizer,
+    idle: &'t IdleCaches,
     cache: Option<Cache>,
 }
 
 impl<'t> CacheGuard<'t> {
     fn new(tokenizer: &'t Tokenizer) -> Self {
-        // `try_lock`: in a forked child the lock may be held by a thread that does not exist there.
-        let cached = tokenizer.caches.try_lock().ok().and_then(|mut caches| caches.pop());
-        Self { tokenizer, cache: Some(cached.unwrap_or_else(Cache::new)) }
+        // `try_lock`: in a forked child a lock may be held by a thread that does not exist there.
+        let idle = &tokenizer.idle;
+        let warm = idle.0.iter().find_map(|place| place.try_lock().ok()?.take());
+        Self { idle, cache: Some(warm.unwrap_or_else(Cache::new)) }
     }
 
     fn cache(&mut self) -> &mut Cache {
@@ -266,8 +380,13 @@ impl<'t> CacheGuard<'t> {
 
 impl Drop for CacheGuard<'_> {
     fn drop(&mut self) {
-        if let (Some(cache), Ok(mut caches)) = (self.cache.take(), self.tokenizer.caches.try_lock()) {
-            caches.push(cache);
+        for place in &self.idle.0 {
+            if let Ok(mut place) = place.try_lock()
+                && place.is_none()
+            {
+                *place = self.cache.take();
+                return;
+            }
         }
     }
 }
@@ -277,7 +396,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Control, TrainOptions, Trainer};
+    use crate::{TrainOptions, Trainer};
 
     const PIECES: &[&str] = &[
         "the", " the", "low", "er", "'", "'s", " ", "\n", "\u{3000}", "日本", "é", "1", "!", "<|", "<|end|>", "end|>",
@@ -304,16 +423,17 @@ mod tests {
     /// Without cache, cuts or threads.
     fn by_definition(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
-        tokenizer
-            .specials
+        let specials = tokenizer.specials();
+        specials
+            .tokens()
             .for_each_segment(text, |segment| match segment {
                 Segment::Special(index) => {
-                    ids.push(tokenizer.special_ids[index]);
+                    ids.push(specials.id(index));
                     Ok(())
                 }
-                Segment::Text(_, text) => tokenizer
-                    .pattern
-                    .for_each_pretoken(text, |range| tokenizer.table.encode(&text.as_bytes()[range], &mut ids)),
+                Segment::Text(_, text) => tokenizer.pattern.for_each_pretoken(text, |range| {
+                    tokenizer.table.encode(&text.as_bytes()[range], &mut ids, &Control::new())
+                }),
             })
             .unwrap();
         ids
@@ -350,7 +470,7 @@ mod tests {
         for num_threads in [1, 2, 3] {
             let control = Control::new();
             assert!(tokenizer.encode(&text, num_threads, &control).unwrap() == expected[0]);
-            assert!(tokenizer.encode_batch(&texts, num_threads, &control).unwrap() == expected);
+            assert!(tokenizer.encode_batch(&texts, tokenizer.specials(), num_threads, &control).unwrap() == expected);
             assert_eq!(control.progress().done, texts.iter().map(|text| text.len() as u64).sum::<u64>());
         }
     }

@@ -1,6 +1,7 @@
 //! A text that arrives in pieces, encoded as if it were whole.
 
 use super::{CacheGuard, Tokenizer};
+use crate::control::Control;
 use crate::error::Result;
 
 /// Holds back what the next piece may still change: the text after the last safe cut, usually the last word.
@@ -29,21 +30,16 @@ impl StreamEncoder {
     /// Appends to `out` the ids that `piece` makes certain.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`]; then `out` is as it was and everything pushed stays held.
+    /// As [`Tokenizer::encode`]; then `out` is as it was.
     pub fn push(&mut self, tokenizer: &Tokenizer, piece: &str, out: &mut Vec<u32>) -> Result<()> {
         self.held.try_reserve(piece.len()).map_err(|_| crate::Error::OutOfMemory(self.held.len() + piece.len()))?;
         self.held.push_str(piece);
         // A place near the end may have been unsafe only because a special token seemed to begin there.
-        let longest = tokenizer.specials.tokens().iter().map(String::len).max().unwrap_or(0);
+        let longest = tokenizer.specials.tokens().longest();
         let certain = self.searched.saturating_sub(longest + 4);
-        let cut = tokenizer.cutter().last_after(self.held.as_bytes(), certain);
+        let cut = tokenizer.cutter(&tokenizer.specials).last_after(self.held.as_bytes(), certain);
         if let Some(cut) = cut {
-            let length = out.len();
-            let encoded = tokenizer.encode_into(&self.held[..cut], CacheGuard::new(tokenizer).cache(), out);
-            if let Err(error) = encoded {
-                out.truncate(length);
-                return Err(error);
-            }
+            encode_held(tokenizer, &self.held[..cut], out)?;
             self.held.drain(..cut);
         }
         self.searched = self.held.len();
@@ -56,6 +52,16 @@ impl StreamEncoder {
     /// As [`Tokenizer::encode`].
     pub fn finish(&mut self, tokenizer: &Tokenizer, out: &mut Vec<u32>) -> Result<()> {
         let held = std::mem::take(self).held;
-        tokenizer.encode_into(&held, CacheGuard::new(tokenizer).cache(), out).map(drop)
+        encode_held(tokenizer, &held, out)
     }
+}
+
+/// Appends the ids of a text, or nothing if that fails.
+fn encode_held(tokenizer: &Tokenizer, text: &str, out: &mut Vec<u32>) -> Result<()> {
+    let (length, mut cache) = (out.len(), CacheGuard::new(tokenizer));
+    let encoded = tokenizer.encode_into(text, &tokenizer.specials, cache.cache(), out, &Control::new());
+    if encoded.is_err() {
+        out.truncate(length);
+    }
+    encoded.map(drop)
 }

@@ -3,16 +3,20 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Writes beside the final name, as `.NAME.tmp.PID`; what is not committed is removed.
+/// Writes beside the final name, as `.NAME.tmp.PID.NUMBER`; what is not committed is removed.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
     destination: PathBuf,
     temporary: PathBuf,
     writer: Option<BufWriter<File>>,
 }
+
+/// Tells files apart that threads of one process write to the same name.
+static NUM_CREATED: AtomicU64 = AtomicU64::new(0);
 
 impl AtomicFile {
     const BUFFER_BYTES: usize = 1 << 18;
@@ -21,19 +25,20 @@ impl AtomicFile {
         let Some(name) = destination.file_name() else {
             return Err(Error::invalid(format!("{} does not name a file", destination.display())));
         };
-        if destination.is_dir() {
-            return Err(Error::invalid(format!(
-                "{} is a directory, expected the name of a file",
-                destination.display()
-            )));
+        // The file that a link points to is replaced, and not the link; a device or a pipe cannot be.
+        let destination = destination.canonicalize().unwrap_or_else(|_| destination.to_owned());
+        if destination.exists() && !destination.is_file() {
+            let kind = if destination.is_dir() { "a directory" } else { "a device or a pipe" };
+            return Err(Error::invalid(format!("{} is {kind}, expected the name of a file", destination.display())));
         }
         let mut temporary_name = std::ffi::OsString::from(".");
         temporary_name.push(name);
-        temporary_name.push(format!(".tmp.{}", std::process::id()));
+        let number = NUM_CREATED.fetch_add(1, Ordering::Relaxed);
+        temporary_name.push(format!(".tmp.{}.{number}", std::process::id()));
         let temporary = destination.with_file_name(temporary_name);
-        let file = File::create(&temporary).map_err(Error::io(destination))?;
+        let file = File::create(&temporary).map_err(Error::io(&destination))?;
         let writer = Some(BufWriter::with_capacity(Self::BUFFER_BYTES, file));
-        Ok(Self { destination: destination.to_owned(), temporary, writer })
+        Ok(Self { destination, temporary, writer })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {

@@ -38,7 +38,12 @@ pub(crate) fn spell(token: &[u8]) -> String {
 
 /// The token that is spelt so; `None` if a character stands for no byte.
 pub(crate) fn unspell(spelling: &str) -> Option<Vec<u8>> {
-    spelling.chars().map(byte_of).collect()
+    // Room for all at once: `collect` into an `Option` cannot know how much it takes.
+    let mut token = Vec::with_capacity(spelling.len());
+    for character in spelling.chars() {
+        token.push(byte_of(character)?);
+    }
+    Some(token)
 }
 
 #[cfg(test)]

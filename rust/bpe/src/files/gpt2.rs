@@ -1,30 +1,33 @@
 //! GPT-2's pair of files: `vocab.json`, a map from spelt tokens to ids, and `merges.txt`, a merge a line.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::atomic::AtomicFile;
 use super::byte_chars::{spell, unspell};
-use super::{Entries, parse_json};
+use super::{Contents, parse_json};
 use crate::encode::Tokenizer;
 use crate::error::{Error, Result};
 
-/// A vocabulary and merges, as they stand in files.
-pub type Parts = (Vec<(u32, Vec<u8>)>, Vec<(Vec<u8>, Vec<u8>)>);
-
-/// Reads both files. Tokens of the vocabulary that are among `special_tokens` are taken as they are written, all
+/// Reads both files; the pattern is not among their contents. Tokens of the vocabulary that are among `special_tokens` are taken as they are written, all
 /// others are spelt in GPT-2's alphabet.
 ///
 /// # Errors
 /// [`Error::Io`], and [`Error::Malformed`] with the line or the token at fault.
-pub fn read(vocab_path: &Path, merges_path: &Path, special_tokens: &[String]) -> Result<Parts> {
-    let Entries(entries) = parse_json(vocab_path, &fs::read(vocab_path).map_err(Error::io(vocab_path))?)?;
+pub fn read(vocab_path: &Path, merges_path: &Path, special_tokens: &[String]) -> Result<Contents> {
+    let bytes = fs::read(vocab_path).map_err(Error::io(vocab_path))?;
+    let Entries(entries) = parse_json(vocab_path, &bytes)?;
+    let specials: HashSet<&str> = special_tokens.iter().map(String::as_str).collect();
     let vocab = entries
         .into_iter()
         .map(|(spelling, id)| {
-            if special_tokens.contains(&spelling) {
+            if specials.contains(&*spelling) {
                 return Ok((id, spelling.into_bytes()));
             }
             match unspell(&spelling) {
@@ -39,12 +42,40 @@ pub fn read(vocab_path: &Path, merges_path: &Path, special_tokens: &[String]) ->
             }
         })
         .collect::<Result<_>>()?;
-    Ok((vocab, read_merges(merges_path)?))
+    let special_tokens = special_tokens.to_vec();
+    Ok(Contents { vocab, merges: read_merges(merges_path)?, special_tokens, ..Contents::default() })
+}
+
+/// The entries of a JSON object from tokens to ids, all of them: a map would silently keep one of two that are alike.
+struct Entries(Vec<(String, u32)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor;
+
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object that maps tokens to ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(0));
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor)
+    }
 }
 
 fn read_merges(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let text = super::text::validated(path, &bytes, 0..bytes.len())?;
+    let text = super::text::validated(path, &bytes, 0)?;
     let mut merges = Vec::new();
     for (number, line) in (1..).zip(text.split('\n')) {
         let line = line.strip_suffix('\r').unwrap_or(line);

@@ -5,42 +5,63 @@ mod byte_chars;
 pub mod gpt2;
 pub mod hf;
 pub(crate) mod npy;
+mod onig;
 pub(crate) mod text;
+pub mod tiktoken;
 
-use std::fmt;
 use std::path::Path;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
 
+use crate::encode::Tokenizer;
 use crate::error::{Error, Result};
+use crate::split::Pattern;
 
-/// The entries of a JSON object from tokens to ids, all of them: a map would silently keep one of two that are alike.
-struct Entries(Vec<(String, u32)>);
+/// What a tokenizer is made of, as far as a file tells.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// Ids and tokens, special ones among them.
+    pub vocab: Vec<(u32, Vec<u8>)>,
+    /// By rank.
+    pub merges: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Those that are not in `vocab` will be appended to it.
+    pub special_tokens: Vec<String>,
+    /// `None` where the format does not tell.
+    pub pattern: Option<Pattern>,
+    /// See [`Tokenizer::with_ignore_merges`].
+    pub ignore_merges: bool,
+}
 
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
-
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object that maps tokens to ids")
+impl Contents {
+    /// Adds special tokens to those known so far. One without an id has that of the vocabulary or gets the next free
+    /// one.
+    pub fn declare(&mut self, tokens: impl IntoIterator<Item = (String, Option<u32>)>) {
+        let known = self.special_tokens.len();
+        for (token, id) in tokens {
+            if let Some(id) = id
+                && !self.vocab.iter().any(|(other, bytes)| *other == id && bytes == token.as_bytes())
+            {
+                self.vocab.push((id, token.as_bytes().to_vec()));
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(0));
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
+            if !self.special_tokens[..known].contains(&token) {
+                self.special_tokens.push(token);
             }
         }
+    }
 
-        deserializer.deserialize_map(EntriesVisitor)
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::new`], and [`Error::InvalidArgument`] without a pattern.
+    pub fn build(self) -> Result<Tokenizer> {
+        let Some(pattern) = self.pattern else {
+            return Err(Error::invalid("no pattern is known for this vocabulary; say which divides the text"));
+        };
+        let tokenizer = Tokenizer::new(self.vocab, self.merges, &self.special_tokens, pattern)?;
+        Ok(tokenizer.with_ignore_merges(self.ignore_merges))
     }
 }
 
-fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+fn parse_json<'de, T: Deserialize<'de>>(path: &Path, bytes: &'de [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| Error::malformed(path, format!("not the expected JSON: {error}")))
 }

@@ -1,6 +1,7 @@
-//! Text files, mapped into memory.
+//! Text files, read in chunks by many threads at once.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -8,66 +9,142 @@ use memmap2::Mmap;
 
 use crate::error::{Error, Result};
 use crate::raw;
+use crate::split::cut::{Cutter, chunks};
 
 /// "Is a directory", the same number on every Unix; Windows refuses to open a directory by itself.
 const EISDIR: i32 = 21;
 
-/// A file whose bytes are read where the page cache has them.
+/// A text file whose chunks are read at their places.
+///
+/// The file is mapped to find where it may be cut, which looks at a few bytes of each chunk; the chunks themselves are
+/// copied. The copy costs a tenth of what is done with it, and keeps what another process does to the file meanwhile
+/// from changing text that was already validated.
 #[derive(Debug)]
-pub(crate) struct TextFile {
-    /// `None` for an empty file, which cannot be mapped.
-    map: Option<Mmap>,
+pub(crate) struct TextFile<'p> {
+    path: &'p Path,
+    file: File,
+    metadata: Metadata,
+    bytes: Bytes,
 }
 
-impl TextFile {
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    /// Of a pipe, a terminal or a file of /proc, whose length is not told; or of an empty file.
+    Read(Vec<u8>),
+}
+
+impl<'p> TextFile<'p> {
     /// # Errors
     /// [`Error::Io`] if it is missing, unreadable or a directory.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
+    pub(crate) fn open(path: &'p Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::io(path))?;
         let metadata = file.metadata().map_err(Error::io(path))?;
         if metadata.is_dir() {
-            return Err(Error::io(path)(std::io::Error::from_raw_os_error(EISDIR)));
+            return Err(Error::io(path)(io::Error::from_raw_os_error(EISDIR)));
         }
-        let map = if metadata.len() == 0 { None } else { Some(raw::map_file(&file).map_err(Error::io(path))?) };
-        Ok(Self { map })
+        let bytes = if metadata.is_file() && metadata.len() > 0 {
+            Bytes::Mapped(raw::map_file(&file).map_err(Error::io(path))?)
+        } else {
+            let mut read = Vec::new();
+            file.read_to_end(&mut read).map_err(Error::io(path))?;
+            Bytes::Read(read)
+        };
+        Ok(Self { path, file, metadata, bytes })
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
-    }
-
-    /// Maps the pages of a range at once, which takes less time than a page fault for each few of them. Only a hint.
-    pub(crate) fn populate(&self, range: Range<usize>) {
-        if let Some(map) = &self.map {
-            raw::populate(map, range);
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Read(read) => read,
         }
     }
 
-    /// Unmaps the pages of a range that has been read, so that they do not count as memory of this process; they stay
-    /// in the page cache and are mapped again when they are read again. Only a hint.
-    pub(crate) fn release(&self, range: Range<usize>) {
-        if let Some(map) = &self.map {
-            raw::release(map, range);
-        }
+    pub(crate) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Chunks of about `target` bytes, cut safely; together they are the file.
+    pub(crate) fn chunks(&self, cutter: Cutter<'_>, target: usize) -> Vec<Range<usize>> {
+        chunks(cutter, self.bytes(), target)
+    }
+
+    /// The text of a chunk, which is read into `buffer`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with the offset in the file of the first byte that is not UTF-8, or if the file has become
+    /// shorter; [`Error::Io`], [`Error::OutOfMemory`].
+    pub(crate) fn read<'b>(&'b self, range: Range<usize>, buffer: &'b mut Vec<u8>) -> Result<&'b str> {
+        let chunk = match &self.bytes {
+            Bytes::Read(read) => &read[range.clone()],
+            Bytes::Mapped(_) => {
+                buffer.clear();
+                buffer.try_reserve(range.len()).map_err(|_| Error::OutOfMemory(range.len()))?;
+                buffer.resize(range.len(), 0);
+                read_at(&self.file, range.start as u64, buffer).map_err(|error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => self.has_changed(),
+                    _ => Error::io(self.path)(error),
+                })?;
+                &buffer[..]
+            }
+        };
+        validated(self.path, chunk, range.start)
+    }
+
+    /// # Errors
+    /// [`Error::Malformed`] if the file was written to since it was opened: what was read may be a mixture.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let now = self.file.metadata().map_err(Error::io(self.path))?;
+        let is_unchanged = !self.metadata.is_file()
+            || (now.len() == self.metadata.len() && now.modified().ok() == self.metadata.modified().ok());
+        if is_unchanged { Ok(()) } else { Err(self.has_changed()) }
+    }
+
+    fn has_changed(&self) -> Error {
+        Error::malformed(
+            self.path,
+            format!(
+                "changed while it was read ({} bytes at first); try again when nobody writes to it",
+                self.metadata.len()
+            ),
+        )
     }
 }
 
-/// `bytes[range]` as text.
+#[cfg(unix)]
+fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => {
+                offset += length as u64;
+                buffer = &mut buffer[length..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `chunk`, which stands at `offset` of a file, as text.
 ///
 /// # Errors
 /// [`Error::Malformed`] with the offset in the file of the first byte that is not UTF-8.
-pub(crate) fn validated<'b>(path: &Path, bytes: &'b [u8], range: Range<usize>) -> Result<&'b str> {
-    let chunk = &bytes[range.clone()];
-    simdutf8::basic::from_utf8(chunk).map_err(|_| {
-        let error = std::str::from_utf8(chunk).expect_err("it was not UTF-8 a moment ago");
-        let offset = range.start + error.valid_up_to();
-        let seen = chunk[error.valid_up_to()];
-        Error::malformed(
-            path,
-            format!(
-                "invalid UTF-8 at byte {offset} (0x{seen:02X}); expected UTF-8 text: convert the file, for example \
-                 with `iconv -f ENCODING -t UTF-8`, or remove what is not text"
-            ),
-        )
-    })
+pub(crate) fn validated<'b>(path: &Path, chunk: &'b [u8], offset: usize) -> Result<&'b str> {
+    if let Ok(text) = simdutf8::basic::from_utf8(chunk) {
+        return Ok(text);
+    }
+    let valid = std::str::from_utf8(chunk).map_or_else(|error| error.valid_up_to(), str::len);
+    let (offset, seen) = (offset + valid, chunk.get(valid).copied().unwrap_or_default());
+    Err(Error::malformed(
+        path,
+        format!(
+            "invalid UTF-8 at byte {offset} (0x{seen:02X}); expected UTF-8 text: convert the file, for example with \
+             `iconv -f ENCODING -t UTF-8`, or remove what is not text"
+        ),
+    ))
 }

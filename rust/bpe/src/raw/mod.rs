@@ -5,7 +5,6 @@ pub(crate) mod classify;
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 
 use memmap2::Mmap;
 
@@ -14,11 +13,10 @@ use memmap2::Mmap;
 /// # Errors
 /// Those of the operating system.
 pub(crate) fn map_file(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the map is private and read-only, so that nothing this process does can change the bytes under a
-    // reference. Another process that truncates the file makes a later read fault (SIGBUS: the process ends), which is
-    // the agreement of every reader that maps its input; one that rewrites it in place can make bytes change after
-    // they were validated, from which the crate computes a wrong answer but never an out-of-bounds access: text is
-    // only indexed with checks, and no `str` from a map is sliced but at boundaries found in the same bytes.
+    // SAFETY: a mapped file changes when anyone writes to it, this process included. The bytes are looked at only to
+    // find places to cut, one by one and with every index checked, and no `str` is made of them: whatever they change
+    // to, the places are inside the file's length at the time. If the file is cut short at that very moment the read
+    // faults (SIGBUS: the process ends), which no reader of maps can exclude.
     unsafe { Mmap::map(file) }
 }
 
@@ -33,23 +31,4 @@ pub(crate) fn prefetch<T>(value: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value; // the stable intrinsics of other architectures have no prefetch
-}
-
-/// Maps the pages of a range of a file at once. Only a hint.
-pub(crate) fn populate(map: &Mmap, range: Range<usize>) {
-    #[cfg(target_os = "linux")]
-    // Fails on kernels before 5.14, where the pages are mapped as they are read.
-    let _ = map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len());
-    #[cfg(not(target_os = "linux"))]
-    let _ = (map, range);
-}
-
-/// Unmaps the pages of a range of a file until they are read again. Only a hint.
-pub(crate) fn release(map: &Mmap, range: Range<usize>) {
-    #[cfg(unix)]
-    // SAFETY: the map is of a file and never written to, so that a page that was given back holds the same bytes when
-    // it is read again: those of the file. `map_file` says what holds if another process changes these.
-    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
-    #[cfg(not(unix))]
-    let _ = (map, range);
 }

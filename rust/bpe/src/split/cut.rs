@@ -40,8 +40,7 @@ impl Cutter<'_> {
     /// The first edge of a special token at or after `from`; the end of the text if there is none.
     fn edge_at_or_after(self, text: &[u8], from: usize) -> usize {
         // Start a token's length early: the edge of a token may be what `from` points at.
-        let longest = self.specials.tokens().iter().map(String::len).max().unwrap_or(0);
-        let mut search_from = from.saturating_sub(longest);
+        let mut search_from = from.saturating_sub(self.specials.longest());
         while let Some(token) = self.specials.find_certain(text, search_from) {
             if let Some(at) = [token.start, token.end].into_iter().find(|&at| at >= from.max(1)) {
                 return at;
@@ -60,16 +59,13 @@ impl Cutter<'_> {
                 return last;
             }
         }
-        let mut search_from = last.unwrap_or(after);
-        while let Some(token) = self.specials.find_certain(text, search_from) {
-            // The longest match may still be growing at the end of what is known.
-            last = [token.end, token.start]
-                .into_iter()
-                .find(|&at| at > after && !self.specials.lies_across(text, at, true))
-                .or(last);
-            search_from = token.start + 1;
-        }
-        last
+        let from = last.unwrap_or(after);
+        // The longest match may still be growing at the end of what is known.
+        self.specials
+            .certain_from_last(text, from)
+            .flat_map(|token| [token.end, token.start])
+            .find(|&at| at > from && !self.specials.lies_across(text, at, true))
+            .or(last)
     }
 
     /// Whether the pattern is known to split at `at` and no special token can lie across it.

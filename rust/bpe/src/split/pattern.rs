@@ -54,6 +54,8 @@ static NAMED: [Named; 6] = [
         name: "cl100k",
         regexes: &[
             r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+            // As it has to be written for Hugging Face's engine.
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++\z|\s*[\r\n]|\s+(?!\S)|\s",
         ],
         scanner: Scanner::Cl100k(cl100k::Variant { max_digits: 3, keeps_end_whole: true }),
     },

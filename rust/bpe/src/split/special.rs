@@ -4,15 +4,25 @@
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
 
 /// A set of special tokens, ready to be searched for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SpecialTokens {
     tokens: Vec<String>,
     matcher: Option<AhoCorasick>,
     longest: usize,
+    /// Whether some token begins with a byte: most places are dismissed by one look.
+    first_bytes: [bool; 256],
+}
+
+impl Default for SpecialTokens {
+    /// None.
+    fn default() -> Self {
+        Self { tokens: Vec::new(), matcher: None, longest: 0, first_bytes: [false; 256] }
+    }
 }
 
 /// A piece of a text that has been cut at its special tokens.
@@ -30,11 +40,12 @@ impl SpecialTokens {
     /// # Errors
     /// [`Error::InvalidArgument`] if one is empty or given twice.
     pub fn new(tokens: &[String]) -> Result<Self> {
+        let mut positions = FxHashMap::default();
         for (index, token) in tokens.iter().enumerate() {
             if token.is_empty() {
                 return Err(Error::invalid(format!("special token {index} is empty, expected at least one character")));
             }
-            if let Some(first) = tokens[..index].iter().position(|earlier| earlier == token) {
+            if let Some(first) = positions.insert(token, index) {
                 return Err(Error::invalid(format!(
                     "special token {token:?} is given twice, at positions {first} and {index}; give each once"
                 )));
@@ -50,12 +61,31 @@ impl SpecialTokens {
             Some(matcher)
         };
         let longest = tokens.iter().map(String::len).max().unwrap_or(0);
-        Ok(Self { tokens: tokens.to_vec(), matcher, longest })
+        let mut first_bytes = [false; 256];
+        for token in tokens {
+            first_bytes[token.as_bytes()[0] as usize] = true;
+        }
+        Ok(Self { tokens: tokens.to_vec(), matcher, longest, first_bytes })
     }
 
     /// The tokens in the order of their index.
     pub fn tokens(&self) -> &[String] {
         &self.tokens
+    }
+
+    /// The length of the longest token in bytes, 0 without any.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// The special tokens after `from` that are ones in every reading of the text, the last one first.
+    ///
+    /// The search may begin in the middle of a token and so find what is none; but it finds every token that nothing
+    /// lies across the start of.
+    pub(crate) fn certain_from_last(&self, text: &[u8], from: usize) -> impl Iterator<Item = Range<usize>> {
+        let matches = self.matcher.iter().flat_map(|matcher| matcher.find_iter(&text[from..]));
+        let found: Vec<Range<usize>> = matches.map(|found| from + found.start()..from + found.end()).collect();
+        found.into_iter().rev().filter(|token| !self.lies_across(text, token.start, false))
     }
 
     /// Calls `visit` with each segment of `text` in order.
@@ -86,7 +116,7 @@ impl SpecialTokens {
     /// them crosses none of the picked ones either.
     pub(crate) fn lies_across(&self, text: &[u8], at: usize, more_follows: bool) -> bool {
         let earliest = at.saturating_sub(self.longest.saturating_sub(1));
-        (earliest..at).any(|start| {
+        (earliest..at).filter(|&start| self.first_bytes[text[start] as usize]).any(|start| {
             self.tokens.iter().any(|token| {
                 let token = token.as_bytes();
                 let seen = &text[start..text.len().min(start + token.len())];

@@ -132,9 +132,9 @@ impl Trainer {
         let Self { options, specials, tables, total } = self;
         let cutter = Cutter { pattern: &options.pattern, specials };
         let file = TextFile::open(path)?;
-        total.add(file.bytes().len(), weight)?;
-        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter);
-        for_each_chunk(tables, CountTable::new, &file, path, cutter, options.num_threads, control, count)
+        total.add(file.len(), weight)?;
+        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter, control);
+        for_each_chunk(tables, CountTable::new, &file, cutter, options.num_threads, control, count)
     }
 
     /// Counts texts, each a document of its own, as if they were there `weight` times.
@@ -145,7 +145,7 @@ impl Trainer {
         let Self { options, specials, tables, total } = self;
         let cutter = Cutter { pattern: &options.pattern, specials };
         total.add(texts.iter().map(|text| text.as_ref().len()).sum(), weight)?;
-        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter);
+        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter, control);
         for_each_piece(tables, CountTable::new, texts, cutter, options.num_threads, control, count)
     }
 

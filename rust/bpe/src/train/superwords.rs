@@ -88,9 +88,9 @@ impl SuperTrainer {
         let Self { options, stage, specials, subwords, tables, total, .. } = self;
         let cutter = Cutter { pattern: &stage.pattern, specials };
         let file = TextFile::open(path)?;
-        total.add(file.bytes().len(), weight)?;
-        let count = |table: &mut Sequences, text: &str| table.add_text(text, weight, cutter, subwords);
-        for_each_chunk(tables, Sequences::new, &file, path, cutter, options.num_threads, control, count)
+        total.add(file.len(), weight)?;
+        let count = |table: &mut Sequences, text: &str| table.add_text(text, weight, cutter, subwords, control);
+        for_each_chunk(tables, Sequences::new, &file, cutter, options.num_threads, control, count)
     }
 
     /// Counts texts, each a document of its own, as if they were there `weight` times.
@@ -101,7 +101,7 @@ impl SuperTrainer {
         let Self { options, stage, specials, subwords, tables, total, .. } = self;
         let cutter = Cutter { pattern: &stage.pattern, specials };
         total.add(texts.iter().map(|text| text.as_ref().len()).sum(), weight)?;
-        let count = |table: &mut Sequences, text: &str| table.add_text(text, weight, cutter, subwords);
+        let count = |table: &mut Sequences, text: &str| table.add_text(text, weight, cutter, subwords, control);
         for_each_piece(tables, Sequences::new, texts, cutter, options.num_threads, control, count)
     }
 
@@ -140,14 +140,21 @@ impl Sequences {
         Self { counts: LongCounts::default(), cache: Cache::new(), symbols: Vec::new() }
     }
 
-    fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>, subwords: &Subwords) -> Result<()> {
+    fn add_text(
+        &mut self,
+        text: &str,
+        weight: u64,
+        cutter: Cutter<'_>,
+        subwords: &Subwords,
+        control: &Control,
+    ) -> Result<()> {
         let Self { counts, cache, symbols } = self;
         cutter.specials.for_each_segment(text, |segment| match segment {
             Segment::Special(_) => Ok(()),
             Segment::Text(offset, segment) => cutter.pattern.for_each_pretoken(segment, |range| {
                 symbols.clear();
                 let range = offset + range.start..offset + range.end;
-                subwords.encode(text.as_bytes(), range, cache, symbols)?;
+                subwords.encode(text.as_bytes(), range, cache, symbols, control)?;
                 if symbols.len() > 1 {
                     counts.add(symbols, weight);
                 }

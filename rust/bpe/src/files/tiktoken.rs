@@ -1,0 +1,292 @@
+//! The rank files of tiktoken (`cl100k_base.tiktoken`): a line for each token, in base64, and its rank, which is its id too.
+//!
+//! There are no merges in such a file. tiktoken joins two neighbours whenever together they are a token, the lowest
+//! rank first. Still each token is made of one pair only. For where its bytes stand in a text and nothing has been
+//! joined across their edges yet, what happens between the edges is what happens when they stand alone; and a token is
+//! joined only where nothing was. So the pair is what the token's bytes alone come to before the last step, and a
+//! token whose bytes alone come to rest in more than two parts is never made: tiktoken gives its id only to a pretoken
+//! that is equal to it as a whole, which is what `ignore_merges` says.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustc_hash::FxHashMap;
+
+use super::Contents;
+use super::atomic::AtomicFile;
+use super::text::validated;
+use crate::control::Control;
+use crate::encode::Tokenizer;
+use crate::error::{Error, Result};
+use crate::split::Pattern;
+use crate::vocab::shown;
+
+/// Finding a token's pair takes time quadratic in its length. The longest published ones have 128 bytes.
+const MAX_TOKEN_BYTES: usize = 1 << 12;
+/// No rank: greater than every one.
+const NONE: u32 = u32::MAX;
+
+/// What the name of a published file tells and the file does not.
+struct Published {
+    name: &'static str,
+    pattern: &'static str,
+    special_tokens: &'static [(&'static str, u32)],
+}
+
+/// The encodings that tiktoken's authors have published under these file names.
+const PUBLISHED: [Published; 4] = [
+    Published { name: "r50k_base", pattern: "gpt2", special_tokens: &[("<|endoftext|>", 50256)] },
+    Published { name: "p50k_base", pattern: "gpt2", special_tokens: &[("<|endoftext|>", 50256)] },
+    Published {
+        name: "cl100k_base",
+        pattern: "cl100k",
+        special_tokens: &[
+            ("<|endoftext|>", 100_257),
+            ("<|fim_prefix|>", 100_258),
+            ("<|fim_middle|>", 100_259),
+            ("<|fim_suffix|>", 100_260),
+            ("<|endofprompt|>", 100_276),
+        ],
+    },
+    Published {
+        name: "o200k_base",
+        pattern: "o200k",
+        special_tokens: &[("<|endoftext|>", 199_999), ("<|endofprompt|>", 200_018)],
+    },
+];
+
+/// Reads the file and finds the merges. Pattern and special tokens are there only if the file has the name of a
+/// published one: `r50k_base`, `p50k_base`, `cl100k_base` or `o200k_base`.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Malformed`] with the line at fault, [`Error::Interrupted`].
+pub fn read(path: &Path, control: &Control) -> Result<Contents> {
+    let mut contents = Contents { vocab: read_ranks(path)?, ..Contents::default() };
+    contents.vocab.sort_by_key(|(id, _)| *id);
+    let tokens: Vec<(u32, &[u8])> = contents.vocab.iter().map(|(id, token)| (*id, &token[..])).collect();
+    let recovered = recover(&tokens, control)?;
+    contents.merges = recovered.merges.iter().map(|(left, right)| (left.to_vec(), right.to_vec())).collect();
+    contents.ignore_merges = !recovered.never_made.is_empty();
+    let name = path.file_stem().unwrap_or_default();
+    if let Some(published) = PUBLISHED.iter().find(|published| name == published.name) {
+        contents.pattern = Some(Pattern::parse(published.pattern)?);
+        contents.declare(published.special_tokens.iter().map(|(token, id)| ((*token).to_owned(), Some(*id))));
+    }
+    Ok(contents)
+}
+
+fn read_ranks(path: &Path) -> Result<Vec<(u32, Vec<u8>)>> {
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let text = validated(path, &bytes, 0)?;
+    let mut ranks = Vec::new();
+    for (number, line) in (1..).zip(text.split('\n')) {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let parts = line.split_once(' ');
+        let parsed = parts.and_then(|(token, rank)| Some((rank.parse().ok()?, BASE64.decode(token).ok()?)));
+        let Some((rank, token)) = parsed else {
+            let shown: String = line.chars().take(60).collect();
+            return Err(Error::malformed(
+                path,
+                format!("line {number} is {shown:?}, expected a token in base64, a space and its rank"),
+            ));
+        };
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Error::malformed(
+                path,
+                format!("the token in line {number} has {} bytes, expected at most {MAX_TOKEN_BYTES}", token.len()),
+            ));
+        }
+        ranks.push((rank, token));
+    }
+    Ok(ranks)
+}
+
+/// Writes the file. Special tokens and the pattern are not part of this format.
+///
+/// # Errors
+/// As [`ranks`], and [`Error::Io`].
+pub fn write(tokenizer: &Tokenizer, path: &Path, control: &Control) -> Result<()> {
+    let ranks = ranks(tokenizer, control)?;
+    let mut file = AtomicFile::create(path)?;
+    for (id, token) in ranks {
+        file.write(format!("{} {id}\n", BASE64.encode(token)).as_bytes())?;
+    }
+    file.commit()
+}
+
+/// The tokens, without those that are special only, with their ids as ranks: tiktoken comes to the same ids by them.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] if it would not, as the order of the ids is not that of the merges; [`Error::Interrupted`].
+pub fn ranks<'t>(tokenizer: &'t Tokenizer, control: &Control) -> Result<Vec<(u32, &'t [u8])>> {
+    const REMEDY: &str = "a file of ranks cannot hold this tokenizer, write tokenizer.json";
+    let ranks: Vec<(u32, &[u8])> = tokenizer.vocab().filter(|(id, _)| !tokenizer.is_only_special(*id)).collect();
+    if let Some((id, token)) = ranks.iter().find(|(_, token)| token.len() > MAX_TOKEN_BYTES) {
+        let length = token.len();
+        return Err(Error::invalid(format!(
+            "the token of id {id} has {length} bytes, expected at most {MAX_TOKEN_BYTES}; {REMEDY}"
+        )));
+    }
+    let recovered = recover(&ranks, control)?;
+    let merges = tokenizer.merges();
+    let pairs = merges.iter().map(|(left, right)| (&left[..], &right[..]));
+    let num_equal = pairs.zip(&recovered.merges).take_while(|(ours, theirs)| ours == *theirs).count();
+    if num_equal < merges.len() || num_equal < recovered.merges.len() {
+        let or_none = |merge: Option<String>| {
+            merge.map_or_else(|| "no more merge".to_owned(), |merge| format!("the merge {merge}"))
+        };
+        let ours = merges.get(num_equal).map(|(left, right)| shown_pair(left, right));
+        let theirs = recovered.merges.get(num_equal).map(|(left, right)| shown_pair(left, right));
+        return Err(Error::invalid(format!(
+            "with ids as ranks the merges would be others: at position {num_equal} {} instead of {}; {REMEDY}",
+            or_none(theirs),
+            or_none(ours),
+        )));
+    }
+    match recovered.never_made.first() {
+        Some((id, token)) if !tokenizer.ignore_merges() => Err(Error::invalid(format!(
+            "tiktoken would give id {id} to the pretoken {}, which no merge makes; {REMEDY}",
+            shown(token)
+        ))),
+        _ => Ok(ranks),
+    }
+}
+
+fn shown_pair(left: &[u8], right: &[u8]) -> String {
+    format!("({}, {})", shown(left), shown(right))
+}
+
+struct Recovered<'t> {
+    /// In the order of the ranks.
+    merges: Vec<(&'t [u8], &'t [u8])>,
+    /// Tokens of several bytes that no merge makes.
+    never_made: Vec<(u32, &'t [u8])>,
+}
+
+/// The merges by which tokens with these ranks, in ascending order, are made.
+fn recover<'t>(tokens: &[(u32, &'t [u8])], control: &Control) -> Result<Recovered<'t>> {
+    let table = Ranks::new(tokens);
+    let mut recovered = Recovered { merges: Vec::with_capacity(tokens.len()), never_made: Vec::new() };
+    let mut parts = Parts::default();
+    control.begin("merge", tokens.len() as u64);
+    for (index, &(rank, token)) in tokens.iter().enumerate() {
+        if index % 1024 == 0 {
+            control.check()?;
+        }
+        if token.len() < 2 {
+            continue;
+        }
+        match parts.last_split(token, &table) {
+            Some(at) => recovered.merges.push(token.split_at(at)),
+            None => recovered.never_made.push((rank, token)),
+        }
+    }
+    Ok(recovered)
+}
+
+/// Tokens to ranks. Two bytes are looked up most often, and without hashing.
+struct Ranks<'t> {
+    of_two: Vec<u32>,
+    of_more: FxHashMap<&'t [u8], u32>,
+    longest: usize,
+}
+
+impl<'t> Ranks<'t> {
+    fn new(tokens: &[(u32, &'t [u8])]) -> Self {
+        let mut table = Self { of_two: vec![NONE; 1 << 16], of_more: FxHashMap::default(), longest: 0 };
+        table.of_more.reserve(tokens.len());
+        for &(rank, token) in tokens {
+            table.longest = table.longest.max(token.len());
+            match token {
+                [first, second] => table.of_two[usize::from(u16::from_be_bytes([*first, *second]))] = rank,
+                _ => {
+                    table.of_more.insert(token, rank);
+                }
+            }
+        }
+        table
+    }
+
+    fn get(&self, bytes: &[u8]) -> u32 {
+        match bytes {
+            [first, second] => self.of_two[usize::from(u16::from_be_bytes([*first, *second]))],
+            _ if bytes.len() > self.longest => NONE,
+            _ => self.of_more.get(bytes).copied().unwrap_or(NONE),
+        }
+    }
+}
+
+/// Room for the parts of a token, used again for the next one.
+#[derive(Default)]
+struct Parts {
+    /// Where each part starts, and the end of the token.
+    bounds: Vec<usize>,
+    /// The rank of each part and the next one together.
+    ranks: Vec<u32>,
+}
+
+impl Parts {
+    /// Where the last of the merges that make `token` joins two parts; `None` if merges do not get there.
+    fn last_split(&mut self, token: &[u8], table: &Ranks<'_>) -> Option<usize> {
+        let Self { bounds, ranks } = self;
+        bounds.clear();
+        bounds.extend(0..=token.len());
+        ranks.clear();
+        ranks.extend(token.windows(2).map(|pair| table.get(pair)));
+        while bounds.len() > 3 {
+            // The leftmost of equal ranks, as `min_by_key` has it.
+            let (at, rank) = ranks.iter().copied().enumerate().min_by_key(|(_, rank)| *rank)?;
+            if rank == NONE {
+                return None;
+            }
+            bounds.remove(at + 1);
+            ranks.remove(at);
+            let rank_at = |at: usize| table.get(&token[bounds[at]..bounds[at + 2]]);
+            if at + 2 < bounds.len() {
+                ranks[at] = rank_at(at);
+            }
+            if at > 0 {
+                ranks[at - 1] = rank_at(at - 1);
+            }
+        }
+        Some(bounds[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recovered(tokens: &[&str]) -> (Vec<String>, Vec<u32>) {
+        let ranks: Vec<(u32, &[u8])> = (0..).zip(tokens).map(|(rank, token)| (rank, token.as_bytes())).collect();
+        let recovered = recover(&ranks, &Control::new()).unwrap();
+        let spelt = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
+        let merges = recovered.merges.iter().map(|(left, right)| spelt(left) + "|" + &spelt(right)).collect();
+        (merges, recovered.never_made.iter().map(|(rank, _)| *rank).collect())
+    }
+
+    #[test]
+    fn a_token_is_made_of_what_its_bytes_alone_come_to() {
+        assert_eq!(recovered(&["a", "b", "ab", "abab", "aba"]).0, ["a|b", "ab|ab", "ab|a"]);
+        // "bc" is joined before "ab" can be.
+        assert_eq!(recovered(&["bc", "ab", "abc"]).0, ["b|c", "a|b", "a|bc"]);
+        // Of equal ranks the leftmost.
+        assert_eq!(recovered(&["aa", "aaa"]).0, ["a|a", "aa|a"]);
+    }
+
+    #[test]
+    fn a_part_may_have_a_higher_rank_than_the_whole() {
+        assert_eq!(recovered(&["abc", "ab"]).0, ["ab|c", "a|b"]);
+    }
+
+    #[test]
+    fn what_comes_to_rest_in_more_than_two_parts_is_never_made() {
+        assert_eq!(recovered(&["ab", "abcd"]), (vec!["a|b".to_owned()], vec![1]));
+        assert_eq!(recovered(&["bc", "ab", "cd", "abcd"]).1, [3]);
+    }
+}
