@@ -23,13 +23,15 @@ static MASKS: [u128; MAX_LEN + 1] = {
 /// `None` if the range is longer than [`MAX_LEN`].
 #[inline]
 pub(crate) fn pack(text: &[u8], range: &Range<usize>) -> Option<u128> {
-    let length = range.len();
+    let length = range.end.wrapping_sub(range.start);
     if length > MAX_LEN {
         return None;
     }
     // One unaligned load serves all but the last few bytes of a text.
-    let word = if let Some(bytes) = text.get(range.start..range.start + 16) {
-        u128::from_le_bytes(bytes.try_into().expect("16 bytes")) & MASKS[length]
+    let word = if let Some(bytes) = text.get(range.start..).and_then(|rest| rest.first_chunk::<16>()) {
+        let [low, high] = [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")));
+        let mask = MASKS[length];
+        u128::from(low & mask as u64) | u128::from(high & (mask >> 64) as u64) << 64
     } else {
         let mut bytes = [0; 16];
         bytes[..length].copy_from_slice(&text[range.clone()]);

@@ -11,15 +11,13 @@ use crate::{parallel, raw, word_key};
 
 /// Open addressing over packed keys for short pretokens, another table for the rare long ones.
 ///
-/// Slots are in the order of the keys' hashes, so that a range of hashes is a range of slots whatever the size of the
-/// table is: tables of several threads are merged range by range, each by a thread of its own.
+/// Keys are spread over a table by the last bits of their hashes. Those that end alike lie at equal distances whatever
+/// the size of the table is: tables of several threads are merged in such parts, each by a thread of its own.
 #[derive(Debug)]
 pub(crate) struct CountTable {
     /// A power of two.
     buckets: Vec<Bucket>,
-    /// The bucket of a key is its hash without so many of its first bits...
-    skip: u32,
-    /// ...shifted right by this.
+    /// The bucket of a key is its hash shifted right by this; 0 but for tables that hold one part of all hashes.
     shift: u32,
     num_short: usize,
     long: LongCounts<u8>,
@@ -47,14 +45,8 @@ impl CountTable {
         Self::with_buckets(Self::INITIAL_BUCKETS, 0)
     }
 
-    fn with_buckets(num_buckets: usize, skip: u32) -> Self {
-        Self {
-            buckets: vec![Bucket::default(); num_buckets],
-            skip,
-            shift: u64::BITS - num_buckets.ilog2(),
-            num_short: 0,
-            long: LongCounts::default(),
-        }
+    fn with_buckets(num_buckets: usize, shift: u32) -> Self {
+        Self { buckets: vec![Bucket::default(); num_buckets], shift, num_short: 0, long: LongCounts::default() }
     }
 
     /// Adds `weight` to the count of each pretoken of a text.
@@ -62,36 +54,46 @@ impl CountTable {
     /// # Errors
     /// Those of a regular expression.
     pub(crate) fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>, control: &Control) -> Result<()> {
-        let mut num_added = 0_u32;
-        let mut counter = Counter::new(self, weight);
-        cutter.specials.for_each_segment(text, |segment| match segment {
+        // The whole text rather than the segment: more of the pretokens can be packed with a single load.
+        let mut counter = Counter::new(self, weight, text.as_bytes());
+        let counted = cutter.specials.for_each_segment(text, |segment| match segment {
             Segment::Special(_) => Ok(()),
-            Segment::Text(offset, segment) => cutter.pattern.for_each_pretoken(segment, |range| {
-                // Ranges into the whole text rather than the segment: more of them can be packed with a single load.
-                counter.add(text.as_bytes(), offset + range.start..offset + range.end);
-                num_added = num_added.wrapping_add(1);
-                // A chunk is as long as the pattern finds no place to cut: it may be the whole text.
-                if num_added.is_multiple_of(1024) { control.check() } else { Ok(()) }
-            }),
-        })
+            Segment::Text(offset, segment) => {
+                counter.start = offset;
+                if cutter.pattern.splits_locally() {
+                    // With nothing that can fail this is compiled into the scanner's loop, which saves an eighth of all
+                    // counting time. Chunks are short enough to look at the control between them.
+                    return cutter.pattern.for_each_pretoken(segment, |range| {
+                        counter.add(offset + range.end);
+                        Ok(())
+                    });
+                }
+                // Here a chunk may be the whole text.
+                cutter.pattern.for_each_pretoken(segment, |range| {
+                    counter.add(offset + range.end);
+                    if counter.num_waiting == 0 { control.check() } else { Ok(()) }
+                })
+            }
+        });
+        counter.count_waiting();
+        counted
     }
 
     /// Adds `weight` to the count of the non-empty pretoken `text[range]`.
     pub(crate) fn add(&mut self, text: &[u8], range: Range<usize>, weight: u64) {
         match word_key::pack(text, &range) {
-            Some(key) => self.add_short(key, word_key::hash(key), weight),
+            Some(key) => self.add_short(key, self.bucket_of(word_key::hash(key)), weight),
             None => self.long.add(&text[range], weight),
         }
     }
 
     #[inline]
     fn bucket_of(&self, hash: u64) -> usize {
-        (hash << self.skip >> self.shift) as usize
+        (hash >> self.shift) as usize & (self.buckets.len() - 1)
     }
 
     #[inline]
-    fn add_short(&mut self, key: u128, hash: u64, weight: u64) {
-        let at = self.bucket_of(hash);
+    fn add_short(&mut self, key: u128, at: usize, weight: u64) {
         let bucket = &mut self.buckets[at];
         // Without a branch on which of the two it is: that would be guessed wrong half of the time.
         let second = usize::from(bucket.keys[1] == key);
@@ -127,15 +129,15 @@ impl CountTable {
 
     #[cold]
     fn grow(&mut self) {
-        let mut larger = Self::with_buckets(self.buckets.len() * 2, self.skip);
+        let mut larger = Self::with_buckets(self.buckets.len() * 2, self.shift);
         for bucket in &self.buckets {
             for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
                 if key != 0 {
-                    larger.add_short(key, word_key::hash(key), count);
+                    larger.add_short(key, larger.bucket_of(word_key::hash(key)), count);
                 }
             }
         }
-        (self.buckets, self.shift) = (larger.buckets, larger.shift);
+        self.buckets = larger.buckets;
     }
 
     /// The number of distinct pretokens.
@@ -161,28 +163,24 @@ impl CountTable {
 
     /// Adds the counts of the pretokens whose hashes lie in the part `index` of `1 << log_parts` equal parts.
     fn add_part(&mut self, other: &Self, index: usize, log_parts: u32) {
-        debug_assert_eq!(other.skip, 0, "it holds parts of all hashes");
+        debug_assert_eq!(other.shift, 0, "it holds parts of all hashes");
         let num_buckets = other.buckets.len();
-        let per_part = num_buckets >> log_parts;
-        let first = index * per_part;
-        let mut add_bucket = |at: usize| {
-            let bucket = &other.buckets[at % num_buckets];
-            for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
-                let hash = word_key::hash(key);
-                if key != 0 && part_of(hash, log_parts) == index {
-                    self.add_short(key, hash, count);
+        let num_parts = 1 << log_parts;
+        for home in (0..num_buckets >> log_parts).map(|number| index + num_parts * number) {
+            // Where the bucket is full, its keys went on into those behind. Of these, the next that is another home has
+            // its turn later.
+            for at in home..home + num_parts {
+                let bucket = &other.buckets[at & (num_buckets - 1)];
+                for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
+                    let hash = word_key::hash(key);
+                    if key != 0 && part_of(hash, log_parts) == index {
+                        self.add_short(key, self.bucket_of(hash), count);
+                    }
+                }
+                if !bucket.is_full() {
+                    break;
                 }
             }
-        };
-        // Not in the order of the hashes: while this table is the smaller one, they would crowd at one place of it.
-        for step in 0..per_part {
-            add_bucket(first + (step.wrapping_mul(0x9E37_79B1) & (per_part - 1)));
-        }
-        // Where the buckets of the part are full, its keys went on into those behind.
-        let mut behind = first + per_part;
-        while behind < first + num_buckets && other.buckets[(behind - 1) % num_buckets].is_full() {
-            add_bucket(behind);
-            behind += 1;
         }
         self.long.add_all(&other.long, |hash| part_of(hash, log_parts) == index);
     }
@@ -208,7 +206,7 @@ impl CountTable {
         }
         let tables = &tables;
         let add_up = |(): &mut (), index| {
-            // All hashes of the part begin alike.
+            // All hashes of the part end alike.
             let mut sum = Self::with_buckets(Self::INITIAL_BUCKETS, log_parts);
             for table in tables {
                 sum.add_part(table, index, log_parts);
@@ -224,7 +222,7 @@ const MAX_ADDED_BY_ONE: usize = 4;
 
 /// The part, of `1 << log_parts` equal ones, that a hash lies in.
 fn part_of(hash: u64, log_parts: u32) -> usize {
-    hash.checked_shr(u64::BITS - log_parts).unwrap_or(0) as usize
+    hash as usize & ((1 << log_parts) - 1)
 }
 
 /// The pretokens that wait for their memory at the same time.
@@ -232,45 +230,59 @@ const WAITING: usize = 64;
 
 /// Adds pretokens of one text to a table, a few at a time: while the next ones are scanned, the memory that the first
 /// of them will be counted in is on its way.
-struct Counter<'t> {
-    table: &'t mut CountTable,
+struct Counter<'a> {
+    table: &'a mut CountTable,
     weight: u64,
+    text: &'a [u8],
+    /// Where the next pretoken starts.
+    start: usize,
+    /// The bucket of a key is so much of its hash: the table is not one of a part of all hashes.
+    mask: usize,
     waiting: [(u128, u64); WAITING],
     num_waiting: usize,
 }
 
-impl<'t> Counter<'t> {
-    /// Each pretoken counts `weight` times.
-    fn new(table: &'t mut CountTable, weight: u64) -> Self {
-        Self { table, weight, waiting: [(0, 0); WAITING], num_waiting: 0 }
+impl<'a> Counter<'a> {
+    /// Each pretoken counts `weight` times. Those that wait in the end are for the caller to count.
+    fn new(table: &'a mut CountTable, weight: u64, text: &'a [u8]) -> Self {
+        let mask = table.buckets.len() - 1;
+        Self { table, weight, text, start: 0, mask, waiting: [(0, 0); WAITING], num_waiting: 0 }
     }
 
-    /// Counts the non-empty pretoken `text[range]`.
+    /// Counts the pretoken from where the last one ended to `end`.
     #[inline]
-    fn add(&mut self, text: &[u8], range: Range<usize>) {
-        let Some(key) = word_key::pack(text, &range) else {
-            return self.table.long.add(&text[range], self.weight);
+    fn add(&mut self, end: usize) {
+        let range = self.start..end;
+        self.start = end;
+        let Some(key) = word_key::pack(self.text, &range) else {
+            return self.add_long(range);
         };
         let hash = word_key::hash(key);
-        raw::prefetch(&self.table.buckets[self.table.bucket_of(hash)]);
-        self.waiting[self.num_waiting] = (key, hash);
+        // `get` rather than indices: nothing can panic here.
+        if let Some(bucket) = self.table.buckets.get(hash as usize & self.mask) {
+            raw::prefetch(bucket);
+        }
+        if let Some(next) = self.waiting.get_mut(self.num_waiting) {
+            *next = (key, hash);
+        }
         self.num_waiting += 1;
         if self.num_waiting == WAITING {
             self.count_waiting();
         }
     }
 
+    #[inline(never)]
+    fn add_long(&mut self, range: Range<usize>) {
+        self.table.long.add(&self.text[range], self.weight);
+    }
+
+    #[inline(never)]
     fn count_waiting(&mut self) {
         for &(key, hash) in &self.waiting[..self.num_waiting] {
-            self.table.add_short(key, hash, self.weight);
+            self.table.add_short(key, hash as usize & (self.table.buckets.len() - 1), self.weight);
         }
         self.num_waiting = 0;
-    }
-}
-
-impl Drop for Counter<'_> {
-    fn drop(&mut self) {
-        self.count_waiting();
+        self.mask = self.table.buckets.len() - 1;
     }
 }
 
@@ -310,7 +322,9 @@ mod tests {
                 *expected.entry(pretoken.clone()).or_default() += 2 * weight;
                 let table = &mut tables[index % num_tables];
                 table.add(pretoken, 0..pretoken.len(), *weight);
-                Counter::new(table, *weight).add(pretoken, 0..pretoken.len());
+                let mut counter = Counter::new(table, *weight, pretoken);
+                counter.add(pretoken.len());
+                counter.count_waiting();
             }
             prop_assert_eq!(counts_of(&CountTable::merge_all(tables, num_threads)), expected);
         }
@@ -330,7 +344,9 @@ mod tests {
                         text += &"x".repeat(number % 100);
                     }
                     table.add(text.as_bytes(), 0..text.len(), 1 << 33);
-                    Counter::new(&mut table, 1).add(text.as_bytes(), 0..text.len());
+                    let mut counter = Counter::new(&mut table, 1, text.as_bytes());
+                    counter.add(text.len());
+                    counter.count_waiting();
                 }
                 assert_eq!(table.len(), last - first);
                 tables.push(table);
