@@ -47,6 +47,7 @@ format: setup  ## put both languages in order
 bench: setup  ## time us beside our peers, in one run (installs them first)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' --no-build-isolation
 	$(BIN)/python benches/train_bpe.py $(ARGS)
+	$(BIN)/python benches/superbpe.py $(ARGS)
 	$(BIN)/python benches/encode.py $(ARGS)
 
 wheel: setup  ## build the wheel for this platform into dist/
