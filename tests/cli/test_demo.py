@@ -49,7 +49,7 @@ def test_the_summary_tells_what_was_left_out_and_how_to_go_on(cs336, arguments, 
     monkeypatch.setattr(sys, "argv", [".venv/bin/cs336"])
     out = cs336(*arguments).out
     assert "40 documents, 1 skipped: empty or not UTF-8" in out
-    assert f".venv/bin/cs336 generate --checkpoint {tmp_path / 'demo'} --prompt def" in out
+    assert f".venv/bin/cs336 generate --checkpoint {tmp_path / 'demo'} --prompt " in out
 
 
 def test_the_command_has_the_defaults_of_the_library():
