@@ -1,4 +1,4 @@
-//! Short byte strings as integers: up to 15 bytes and their length in one `u128`.
+//! Short byte strings as integers: up to 15 bytes and their length in one `u128`, up to 31 in two.
 //!
 //! Nearly every pretoken is that short (99.96 % of the occurrences in English text), and tables that hold the key
 //! itself answer with one comparison and no pointer to follow.
@@ -7,6 +7,8 @@ use std::ops::Range;
 
 /// The longest byte string that fits.
 pub(crate) const MAX_LEN: usize = 15;
+/// The longest that fits into two.
+pub(crate) const MAX_LONG_LEN: usize = 31;
 
 /// The low bytes of each length, from a table: shifting 128 bits by a variable amount takes longer than a load.
 static MASKS: [u128; MAX_LEN + 1] = {
@@ -40,6 +42,15 @@ pub(crate) fn pack(text: &[u8], range: &Range<usize>) -> Option<u128> {
     Some(word | (length as u128) << 120)
 }
 
+/// As [`pack`], for a range of 16 to 31 bytes: the first sixteen, and the others in the low 120 bits with the number of
+/// all in the top byte.
+#[inline]
+pub(crate) fn pack_long(text: &[u8], range: &Range<usize>) -> Option<[u128; 2]> {
+    let (first, rest) = text.get(range.clone())?.split_first_chunk::<16>()?;
+    let high = if rest.is_empty() { 0 } else { pack(text, &(range.start + 16..range.end))? & ((1 << 120) - 1) };
+    Some([u128::from_le_bytes(*first), high | ((16 + rest.len()) as u128) << 120])
+}
+
 /// The bytes that `key` was packed from: the first `.1` of `.0`.
 pub(crate) fn unpack(key: u128) -> ([u8; 16], usize) {
     ((key & ((1 << 120) - 1)).to_le_bytes(), (key >> 120) as usize)
@@ -71,6 +82,14 @@ mod tests {
                 let (bytes, length) = unpack(key);
                 assert_eq!(bytes[..length], text[start..end]);
                 assert!(keys.insert(key));
+            }
+        }
+        let mut long_keys = HashSet::new();
+        for start in 0..text.len() {
+            for end in start + 1..=text.len() {
+                let key = pack_long(&text, &(start..end));
+                assert_eq!(key.is_some(), (16..=31).contains(&(end - start)));
+                assert!(key.is_none_or(|key| long_keys.insert(key)));
             }
         }
         assert_eq!(pack(&text, &(0..16)), None);

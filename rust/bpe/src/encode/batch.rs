@@ -7,6 +7,7 @@ use super::{CacheGuard, Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::parallel;
+use crate::raw::zeroed::prefer_huge_pages;
 use crate::split::cut::{Cutter, chunks};
 
 /// The bytes encoded between two looks at the control, and the least that is worth a thread.
@@ -45,6 +46,8 @@ impl Tokenizer {
         let ranges = chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES);
         if num_threads == 1 {
             let mut ids = Vec::new();
+            reserve(&mut ids, text.len() / 4 + 1)?;
+            prefer_huge_pages(&mut ids);
             let mut cache = CacheGuard::new(self);
             for range in ranges {
                 self.encode_chunk(text, range, specials, cache.cache(), &mut ids, control)?;
@@ -139,6 +142,7 @@ fn concatenate(parts: Vec<Vec<u32>>) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     let length = parts.iter().map(Vec::len).sum();
     ids.try_reserve_exact(length).map_err(|_| Error::OutOfMemory(length * size_of::<u32>()))?;
+    prefer_huge_pages(&mut ids);
     for part in parts {
         ids.extend_from_slice(&part);
     }

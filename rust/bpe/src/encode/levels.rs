@@ -12,6 +12,7 @@ use rustc_hash::FxHashSet;
 
 use super::cache::Cache;
 use super::merge::{MergeTable, reserve};
+use super::text::append;
 use crate::control::Control;
 use crate::error::Result;
 use crate::word_key;
@@ -20,7 +21,7 @@ use crate::word_key;
 const WORD: u128 = 1 << 127;
 
 /// The merges of the first stage, on text that is not divided into words.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Subwords {
     table: MergeTable,
     /// A bit for each pair of bytes: whether some token of more than one byte has them side by side.
@@ -29,14 +30,14 @@ pub(crate) struct Subwords {
 
 impl Subwords {
     /// Each merge is of older symbols, and that of rank `r` makes the symbol `256 + r`.
-    pub(crate) fn new(merges: &[(u32, u32)]) -> Self {
+    pub(crate) fn new(merges: &[(u32, u32)]) -> Result<Self> {
         let mut joined = vec![0; (1 << 16) / 64];
         let edges = edges_of(256, merges, |(last, first)| {
             let bit = last << 8 | first;
             joined[bit as usize / 64] |= 1 << (bit % 64);
         });
         debug_assert_eq!(edges.len(), 256 + merges.len());
-        Self { table: MergeTable::of_symbols(merges), joined }
+        Ok(Self { table: MergeTable::of_symbols(merges)?, joined })
     }
 
     fn may_join(&self, last: u8, first: u8) -> bool {
@@ -81,21 +82,20 @@ impl Subwords {
         }
         let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], symbols, control) };
         let key = key | WORD;
+        let cache = &mut cache.short;
         let bucket = cache.bucket_of(key);
-        if let Some(entry) = cache.get(bucket, key) {
-            reserve(symbols, entry.len())?;
-            symbols.extend_from_slice(cache.ids(&entry));
-            return Ok(());
+        if let (places, true) = cache.look_up(bucket, key) {
+            return append(symbols, cache.ids(&places));
         }
         let first = symbols.len();
         self.table.encode(&text[range], symbols, control)?;
-        cache.insert(bucket, key, &symbols[first..]);
+        cache.insert(key, &symbols[first..]);
         Ok(())
     }
 }
 
 /// The merges of both stages.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Levels {
     subwords: Subwords,
     /// The pairs of symbols of the first stage that some token of the second has side by side.
@@ -104,21 +104,21 @@ pub(super) struct Levels {
 
 impl Levels {
     /// `None` if there are no merges across words, or merges that no training makes: these are not in two levels.
-    pub(super) fn new(table: &MergeTable, merges: &[(Vec<u8>, Vec<u8>)]) -> Option<Self> {
+    pub(super) fn new(table: &MergeTable, merges: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Self>> {
         // Where the second stage begins matters for the time alone: any first part of the merges is exhausted before
         // one of the others applies.
         let is_across = |(left, right): &(Vec<u8>, Vec<u8>)| {
             let product = [&left[..], &right[..]].concat();
             product.windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && pair[1] == b' ')
         };
-        let num_subwords = merges.iter().position(is_across)?;
-        let pairs = table.pairs_in_order()?;
+        let Some(num_subwords) = merges.iter().position(is_across) else { return Ok(None) };
+        let Some(pairs) = table.pairs_in_order() else { return Ok(None) };
         let (first, second) = pairs.split_at(num_subwords);
         let mut joined = FxHashSet::default();
         edges_of(256 + num_subwords as u32, second, |pair| {
             joined.insert(pair);
         });
-        Some(Self { subwords: Subwords::new(first), joined })
+        Ok(Some(Self { subwords: Subwords::new(first)?, joined }))
     }
 
     /// Appends the ids of `text[range]`.
@@ -193,7 +193,7 @@ mod tests {
             let bytes = (0..=255).map(|byte| vec![byte]);
             let vocab = Vocab::new((0..).zip(bytes.chain(products)).collect()).unwrap();
             let table = MergeTable::new(&vocab, &merges).unwrap();
-            let Some(levels) = Levels::new(&table, &merges) else { return Ok(()) };
+            let Some(levels) = Levels::new(&table, &merges).unwrap() else { return Ok(()) };
             let (mut expected, mut cache) = (Vec::new(), Cache::new());
             table.encode(text.as_bytes(), &mut expected, &Control::new()).unwrap();
             for _ in 0..2 {
@@ -210,6 +210,6 @@ mod tests {
         let merges: Vec<_> = merges.iter().map(|(l, r)| (l.as_bytes().to_vec(), r.as_bytes().to_vec())).collect();
         let tokens: Vec<Vec<u8>> = vec![b"ab".to_vec(), b" ab".to_vec(), b"  ".to_vec()];
         let vocab = Vocab::new((0..).zip((0..=255).map(|byte| vec![byte]).chain(tokens)).collect()).unwrap();
-        assert!(Levels::new(&MergeTable::new(&vocab, &merges).unwrap(), &merges).is_none());
+        assert!(Levels::new(&MergeTable::new(&vocab, &merges).unwrap(), &merges).unwrap().is_none());
     }
 }

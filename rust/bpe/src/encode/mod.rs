@@ -4,8 +4,11 @@ mod batch;
 mod cache;
 mod file;
 mod idle;
+mod lanes;
 mod levels;
 mod merge;
+mod pending;
+mod pieces;
 mod recognised;
 mod stream;
 mod text;
@@ -19,8 +22,10 @@ use self::idle::{CacheGuard, IdleCaches};
 use self::levels::Levels;
 pub(crate) use self::levels::Subwords;
 use self::merge::MergeTable;
+use self::pieces::Joints;
 pub use self::recognised::Recognised;
 pub use self::stream::StreamEncoder;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::split::Pattern;
 use crate::split::cut::Cutter;
@@ -42,6 +47,11 @@ pub struct Tokenizer {
     only_special: Vec<u32>,
     pattern: Pattern,
     ignore_merges: bool,
+    /// The tokens that a pretoken is even though the merges come to others; none unless `ignore_merges`.
+    never_made: FxHashMap<Vec<u8>, u32>,
+    /// The length of the longest of them.
+    longest_never_made: usize,
+    joints: Joints,
     idle: IdleCaches,
 }
 
@@ -64,11 +74,25 @@ impl Tokenizer {
             special_ids.push(id.map_or_else(|| vocab.append(token.as_bytes()), Ok)?);
         }
         let table = MergeTable::new(&vocab, &merges)?;
-        let levels = Levels::new(&table, &merges);
+        let levels = Levels::new(&table, &merges)?;
         let only_special = only_special(special_tokens, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
-        let idle = IdleCaches::default();
-        Ok(Self { vocab, merges, table, levels, specials, only_special, pattern, ignore_merges: false, idle })
+        let products = merges.iter().filter_map(|(left, right)| vocab.bytes(vocab.id(&[&left[..], right].concat())?));
+        let joints = Joints::new(products);
+        Ok(Self {
+            vocab,
+            merges,
+            table,
+            levels,
+            specials,
+            only_special,
+            pattern,
+            ignore_merges: false,
+            never_made: FxHashMap::default(),
+            longest_never_made: 0,
+            joints,
+            idle: IdleCaches::default(),
+        })
     }
 
     /// With `ignore_merges`, a pretoken that is a token takes its id even if the merges would come to others, as in
@@ -76,7 +100,29 @@ impl Tokenizer {
     /// recognised as such or are ordinary text.
     #[must_use]
     pub fn with_ignore_merges(self, ignore_merges: bool) -> Self {
-        Self { ignore_merges, idle: IdleCaches::default(), ..self }
+        let mut tokenizer = Self { ignore_merges, idle: IdleCaches::default(), ..self };
+        tokenizer.never_made = if ignore_merges { tokenizer.never_made() } else { FxHashMap::default() };
+        tokenizer.longest_never_made = tokenizer.never_made.keys().map(Vec::len).max().unwrap_or(0);
+        tokenizer
+    }
+
+    /// The tokens that the merges do not make of their bytes, without those that only a special token gives.
+    fn never_made(&self) -> FxHashMap<Vec<u8>, u32> {
+        let mut never_made = FxHashMap::default();
+        let mut ids = Vec::new();
+        for (id, token) in self.vocab.iter().filter(|(id, token)| !token.is_empty() && !self.is_only_special(*id)) {
+            ids.clear();
+            if self.table.encode(token, &mut ids, &Control::new()).is_err() || ids != [id] {
+                never_made.insert(token.to_vec(), id);
+            }
+        }
+        never_made
+    }
+
+    /// The id of a pretoken that is a token whatever the merges come to.
+    #[inline]
+    fn token_of(&self, pretoken: &[u8]) -> Option<u32> {
+        if pretoken.len() > self.longest_never_made { None } else { self.never_made.get(pretoken).copied() }
     }
 
     /// The greatest id plus one.

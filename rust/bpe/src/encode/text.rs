@@ -1,14 +1,12 @@
-//! One text to ids, on one thread: its segments, their pretokens, and each of these from the cache if it is there.
+//! One text to ids, on one thread: its segments and their pretokens.
 
-use std::ops::Range;
-
-use super::cache::{Cache, INLINE};
+use super::cache::Cache;
 use super::merge::reserve;
+use super::pending::Pending;
 use super::{Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::Result;
 use crate::split::Segment;
-use crate::word_key;
 
 impl Tokenizer {
     /// Appends the ids of a text to `out`; the number of special tokens among them is returned.
@@ -21,137 +19,26 @@ impl Tokenizer {
         control: &Control,
     ) -> Result<u64> {
         let mut num_special = 0;
+        let mut pending = Pending::new(self, text.as_bytes(), cache, out, control);
         specials.tokens().for_each_segment(text, |segment| match segment {
             Segment::Special(index) => {
                 num_special += 1;
-                reserve(out, 1)?;
-                out.push(specials.id(index));
-                Ok(())
+                append(pending.out, &[specials.id(index)])
             }
             Segment::Text(offset, segment) => {
-                let mut pending = Pending::new(offset);
-                self.pattern.for_each_pretoken(segment, |range| {
-                    let range = offset + range.start..offset + range.end;
-                    if pending.push(text.as_bytes(), range, cache) {
-                        self.encode_pending(text.as_bytes(), &mut pending, cache, out, control)?;
-                    }
-                    Ok(())
-                })?;
-                self.encode_pending(text.as_bytes(), &mut pending, cache, out, control)
+                pending.skip_to(offset);
+                self.pattern.for_each_pretoken(segment, |range| pending.push(offset + range.end))?;
+                pending.flush()
             }
         })?;
         Ok(num_special)
     }
-
-    fn encode_pending(
-        &self,
-        text: &[u8],
-        pending: &mut Pending,
-        cache: &mut Cache,
-        out: &mut Vec<u32>,
-        control: &Control,
-    ) -> Result<()> {
-        control.check()?;
-        // The ids of the next few pretokens, copied to `out` together: copying all places of an entry and counting
-        // those in use takes no branch on how many they are.
-        let mut ids = [0; (Pending::CAPACITY + 1) * INLINE];
-        let mut length = 0;
-        let mut start = pending.start;
-        for index in 0..std::mem::take(&mut pending.length) {
-            let Pretoken { key, bucket, end } = pending.pretokens[index];
-            let range = start..end;
-            start = end;
-            if let Some(entry) = cache.get(bucket, key)
-                && entry.len() <= INLINE
-            {
-                ids[length..length + INLINE].copy_from_slice(entry.places());
-                length += entry.len();
-                continue;
-            }
-            append(out, &ids[..length])?;
-            length = 0;
-            self.encode_rare(text, range, (key, bucket), cache, out, control)?;
-        }
-        pending.start = start;
-        append(out, &ids[..length])
-    }
-
-    /// A pretoken that is not in the cache, has many ids or is too long to be there.
-    fn encode_rare(
-        &self,
-        text: &[u8],
-        range: Range<usize>,
-        (key, bucket): (u128, usize),
-        cache: &mut Cache,
-        out: &mut Vec<u32>,
-        control: &Control,
-    ) -> Result<()> {
-        if key == Pending::LONG {
-            return match &self.levels {
-                Some(levels) if !self.ignore_merges => levels.encode(&self.table, text, range, cache, out, control),
-                _ => self.encode_pretoken(&text[range], out, control),
-            };
-        }
-        if let Some(entry) = cache.get(bucket, key) {
-            return append(out, cache.ids(&entry));
-        }
-        let first = out.len();
-        self.encode_pretoken(&text[range], out, control)?;
-        cache.insert(bucket, key, &out[first..]);
-        Ok(())
-    }
-
-    /// Appends the ids of one pretoken.
-    fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
-        if self.ignore_merges
-            && let Some(id) = self.vocab.id(pretoken)
-            && !self.is_only_special(id)
-        {
-            return append(out, &[id]);
-        }
-        self.table.encode(pretoken, out, control)
-    }
 }
 
-fn append(out: &mut Vec<u32>, ids: &[u32]) -> Result<()> {
+pub(super) fn append(out: &mut Vec<u32>, ids: &[u32]) -> Result<()> {
     reserve(out, ids.len())?;
     out.extend_from_slice(ids);
     Ok(())
-}
-
-/// The next few pretokens. While they are scanned, the memory that the first of them will be looked up in is on its
-/// way: the cache is larger than the processor's own, and waiting for each line in turn took half of all time.
-struct Pending {
-    /// Where the first of them starts.
-    start: usize,
-    pretokens: [Pretoken; Self::CAPACITY],
-    length: usize,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Pretoken {
-    key: u128,
-    bucket: usize,
-    end: usize,
-}
-
-impl Pending {
-    const CAPACITY: usize = 64;
-    /// Stands for the key of a pretoken that is too long to have one; no key and no free entry is equal to it.
-    const LONG: u128 = u128::MAX;
-
-    fn new(start: usize) -> Self {
-        Self { start, pretokens: [Pretoken::default(); Self::CAPACITY], length: 0 }
-    }
-
-    /// Returns whether it is full now.
-    #[inline]
-    fn push(&mut self, text: &[u8], range: Range<usize>, cache: &Cache) -> bool {
-        let key = word_key::pack(text, &range).unwrap_or(Self::LONG);
-        self.pretokens[self.length] = Pretoken { key, bucket: cache.bucket_of(key), end: range.end };
-        self.length += 1;
-        self.length == Self::CAPACITY
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod classify;
+pub(crate) mod zeroed;
 
 use std::fs::File;
 use std::io;

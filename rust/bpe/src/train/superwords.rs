@@ -74,7 +74,7 @@ impl Trainer {
         let num_merges = transition_size - smallest;
         control.begin("merge", num_merges as u64);
         let learned = self.learn(num_merges, control)?;
-        let subwords = Subwords::new(&learned.merges);
+        let subwords = Subwords::new(&learned.merges)?;
         Ok(SuperTrainer { options, stage, specials, learned, subwords, tables: Vec::new(), total: Total::default() })
     }
 }
