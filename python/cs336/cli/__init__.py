@@ -11,6 +11,7 @@ import tyro
 
 from cs336.cli.account import Account
 from cs336.cli.demo import Demo
+from cs336.cli.download import Download
 from cs336.cli.exit import ExitCode, run_guarded
 from cs336.cli.generate import Generate
 from cs336.cli.tokenizer import TokenizerGroup
@@ -22,6 +23,7 @@ _Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[Account, tyro.conf.subcommand("account")]
+    | Annotated[Download, tyro.conf.subcommand("download")]
 )
 _DESCRIPTION = """From raw text to a trained language model.
 
