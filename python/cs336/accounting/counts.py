@@ -1,14 +1,9 @@
-"""What a model costs, as formulas: parameters, and FLOPs of a forward pass and of training.
+"""Parameters and FLOPs by part.
 
 A multiply-add counts as two FLOPs. Only matrix products are counted (the rest is below 1 % at the handout's sizes), and
 the half of the attention scores that the causal mask hides is counted too, because a plain implementation computes it.
 Source: handout, "Resource accounting"; each formula is checked against a real model in the tests.
 """
-
-# ruff: noqa: E402  (the missing extra must be named before torch is imported)
-from cs336._extras import require_extra
-
-require_extra("train", modules=("torch", "jaxtyping"), needed_by=__name__)
 
 from dataclasses import astuple, dataclass
 
@@ -104,11 +99,6 @@ def training_flops_per_token(config: ModelConfig) -> float:
 def adamw_flops(num_parameters: int) -> int:
     """Return the FLOPs of one AdamW step: about 14 a parameter (decay 2, m 3, v 4, update 5), whatever the batch."""
     return 14 * num_parameters
-
-
-def training_state_bytes(num_parameters: int, *, bytes_per_value: int = 4) -> int:
-    """Return the bytes of weights, gradients and AdamW's two moments, without activations."""
-    return 4 * bytes_per_value * num_parameters
 
 
 def _num_ffn_matrices(config: ModelConfig) -> int:
