@@ -41,7 +41,9 @@ class TransformerBlock(nn.Module):
             generator=generator,
         )
         self.ln2 = _build_norm(config, device=device, dtype=dtype)
-        self.ffn = feed_forward(config.d_model, config.d_hidden, device=device, dtype=dtype, generator=generator)
+        self.ffn: SwiGLU | SiLUFeedForward = feed_forward(
+            config.d_model, config.d_hidden, device=device, dtype=dtype, generator=generator
+        )
         if config.projection_init == "zero":
             nn.init.zeros_(self.attn.output_proj.weight)
             nn.init.zeros_(self.ffn.w2.weight)
