@@ -15,8 +15,8 @@ class Parameters:
     """Number of parameters by part.
 
     Attributes:
-        token_embeddings: V d.
-        attention: L 4 d^2.
+        token_embeddings: V d; none if the head's table serves for it.
+        attention: L 4 d^2; with QK-norm L 2 d_head more.
         feed_forward: L 3 d d_ff (without a gate L 2 d d_hidden).
         norms: (2 L + 1) d.
         lm_head: V d.
@@ -65,8 +65,8 @@ def count_parameters(config: ModelConfig) -> Parameters:
     """Return the number of parameters of `TransformerLM(config)`."""
     d, num_layers = config.d_model, config.num_layers
     return Parameters(
-        token_embeddings=config.vocab_size * d,
-        attention=num_layers * 4 * d * d,
+        token_embeddings=0 if config.tie_embeddings else config.vocab_size * d,
+        attention=num_layers * (4 * d * d + (2 * config.d_head if config.qk_norm else 0)),
         feed_forward=num_layers * _num_ffn_matrices(config) * d * config.d_hidden,
         norms=(2 * num_layers + 1) * d if config.norm == "rms" else 0,
         lm_head=config.vocab_size * d,
