@@ -115,6 +115,7 @@ class TrainConfig:
         eval_batch_size: sequences per validation batch; None means `batch_size`.
         checkpoint_every: steps between checkpoints; the last step always gets one.
         keep_checkpoints: how many of the latest checkpoints stay; the best one stays as well.
+        permanent_every: checkpoints at multiples of this many steps stay for good; None lets all but those pass.
         log_every: steps between records of the training loss (their mean is recorded).
         sample_every: steps between samples; None takes none.
         sample_prompts: prompts that are continued at each sample.
@@ -124,6 +125,8 @@ class TrainConfig:
         device: auto takes a CUDA GPU if there is one.
         precision: fp32, or bf16 autocast over fp32 weights; auto takes bf16 where the device computes in it.
         compile: compile the forward pass and the loss.
+        parallel: with several ranks, keep the whole model on each (ddp), or a share of every parameter (fsdp).
+        trackers: where measurements go beside metrics.jsonl; each needs the extra of its name.
         num_threads: CPU threads; None means OMP_NUM_THREADS, or else the physical cores this process may use.
     """
 
@@ -140,6 +143,7 @@ class TrainConfig:
     eval_batch_size: int | None = None
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    permanent_every: int | None = None
     log_every: int = 10
     sample_every: int | None = None
     sample_prompts: tuple[str, ...] = ()
@@ -149,12 +153,14 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
             *("batch_size", "accumulation", "steps", "tokens", "eval_every", "eval_batch_size", "checkpoint_every"),
-            *("keep_checkpoints", "log_every", "sample_every", "sample_tokens", "num_threads"),
+            *("keep_checkpoints", "permanent_every", "log_every", "sample_every", "sample_tokens", "num_threads"),
         ):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"{name} must be at least 1", value)

@@ -18,7 +18,7 @@ from cs336.tokenizer import Tokenizer
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
 from cs336.train.learner import Learner, measure_tokens_per_s, open_dataset
 from cs336.train.loop import train
-from cs336.train.runlog import read_metrics
+from cs336.train.runlog import CLOCK_KEYS, read_metrics
 
 EOS = "<|endoftext|>"
 
@@ -57,7 +57,7 @@ def elsewhere(config: TrainConfig, name: str, **changes: Any) -> TrainConfig:
 
 
 def without_clock(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in record.items() if k not in ("elapsed_s", "tokens_per_s")} for record in records]
+    return [{k: v for k, v in record.items() if k not in CLOCK_KEYS} for record in records]
 
 
 def outcome(run_dir: str) -> tuple[bytes, bytes, list[dict[str, Any]]]:
@@ -122,7 +122,7 @@ def test_evaluation_samples_and_checkpoints_do_not_disturb_the_training(config: 
 
 
 @pytest.mark.parametrize("step", [3, 4, 5, 9])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_ends_the_step_and_the_resumed_run_equals_an_undisturbed_one(
     config: TrainConfig, step: int, number: int
 ) -> None:
@@ -324,7 +324,7 @@ def test_the_latest_checkpoints_and_the_best_one_stay(config: TrainConfig, monke
 
     losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     monkeypatch.setattr(
-        loop, "evaluate", lambda *_, **__: loop.Evaluation(loss=next(losses), num_tokens=1, perplexity=1.0)
+        loop, "evaluate_on_ranks", lambda *_, **__: loop.Evaluation(loss=next(losses), num_tokens=1, perplexity=1.0)
     )
     train(dataclasses.replace(config, eval_every=2, checkpoint_every=2, keep_checkpoints=2))
     kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())

@@ -27,7 +27,8 @@ from cs336.train.curves import plot_curves
 from cs336.train.device import choose_device, cpu_threads, default_num_threads
 from cs336.train.durable import write_file
 from cs336.train.learner import measure_tokens_per_s
-from cs336.train.loop import TrainResult, train
+from cs336.train.loop import train
+from cs336.train.progress import TrainResult
 from cs336.train.runlog import read_metrics
 
 END_OF_TEXT = "<|endoftext|>"

@@ -24,6 +24,8 @@ class MultiHeadSelfAttention(nn.Module):
         d_model: Width of the input and of the output.
         num_heads: Must divide d_model.
         rope: Rotates the queries and keys of each head (d_k = d_model / num_heads); by default nothing does.
+        q_norm: Normalises the queries of each head before that; by default nothing does.
+        k_norm: The same for the keys.
         backend: `plain` is the written-out formula, `sdpa` PyTorch's fused kernel; the results are equal.
         device: Where the weights live.
         dtype: The type of the weights.
@@ -36,6 +38,8 @@ class MultiHeadSelfAttention(nn.Module):
         num_heads: int,
         *,
         rope: nn.Module | None = None,
+        q_norm: nn.Module | None = None,
+        k_norm: nn.Module | None = None,
         backend: Attention = "plain",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -52,6 +56,8 @@ class MultiHeadSelfAttention(nn.Module):
             return Linear(d_model, d_model, device=device, dtype=dtype, generator=generator)
 
         self.q_proj, self.k_proj, self.v_proj, self.output_proj = (projection() for _ in range(4))
+        self.q_norm = q_norm if q_norm is not None else nn.Identity()
+        self.k_norm = k_norm if k_norm is not None else nn.Identity()
         self.rope = rope if rope is not None else NoPositionalEmbedding()
         self.attend = _BACKENDS[backend]
 
@@ -62,7 +68,7 @@ class MultiHeadSelfAttention(nn.Module):
         query, key, value = (self._split_heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         if positions is not None:
             positions = positions.unsqueeze(-2)  # the same for every head
-        query, key = self.rope(query, positions), self.rope(key, positions)
+        query, key = self.rope(self.q_norm(query), positions), self.rope(self.k_norm(key), positions)
         heads = self.attend(query, key, value)
         return self.output_proj(heads.transpose(-3, -2).flatten(-2))
 

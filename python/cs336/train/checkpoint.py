@@ -7,7 +7,9 @@ Two forms. `save_checkpoint` and `load_checkpoint` are the handout's: one file o
     optimizer.safetensors  its tensors as `<parameter index>.<name>`, and everything else as JSON in the metadata
     state.json             step, configuration, the loop's own state, tokenizer, and the SHA-256 of the other two
 
-Every checksum is verified before anything is restored, and a restored optimizer continues bit for bit.
+A run whose ranks hold shares of the model (FSDP2) writes directories `model/` and `optimizer/` of shards instead, also
+safetensors (see `cs336.train.sharded`); `read_checkpoint` puts them together, so that either can be read on any number
+of ranks. Every checksum is verified before anything is restored, and a restored optimizer continues bit for bit.
 """
 
 import hashlib
@@ -25,10 +27,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cs336.train.durable import write_directory, write_file
+from cs336.train.sharded import read_shards
 from cs336.train.state import OptimizerState, dump_optimizer, restore
 
 _METADATA_KEY = "cs336"  # the only one: safetensors writes several in no fixed order
-_MODEL_FILE, _OPTIMIZER_FILE, _STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
+_MODEL_FILE, _OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
 def save_checkpoint(
@@ -147,9 +150,18 @@ def write_checkpoint(
         "eos_id": eos_id,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
-    facts["state_sha256"] = hashlib.sha256(_canonical_json(facts)).hexdigest()
-    contents[_STATE_FILE] = json.dumps(facts, indent=2).encode()
+    contents[STATE_FILE] = state_file(facts)
     write_directory(Path(path), contents)
+
+
+def state_file(facts: Mapping[str, Any]) -> bytes:
+    """Return the content of `state.json`: the facts and their own checksum.
+
+    Raises:
+        TypeError: They hold something that JSON cannot.
+    """
+    digest = hashlib.sha256(_canonical_json(facts)).hexdigest()
+    return json.dumps({**facts, "state_sha256": digest}, indent=2).encode()
 
 
 def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -> Checkpoint:
@@ -165,11 +177,19 @@ def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -
     """
     path = Path(path)
     facts = _read_state(path)
-    model_state, _ = _from_safetensors(_read_verified(path / _MODEL_FILE, facts), str(path / _MODEL_FILE))
-    optimizer_state = None
-    if with_optimizer:
-        optimizer_file = path / _OPTIMIZER_FILE
-        optimizer_state = _from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
+    optimizer_state: OptimizerState | None = None
+    if is_sharded_checkpoint(facts):
+        for name in facts["sha256"]:
+            if with_optimizer or not name.startswith("optimizer/"):
+                _verify(path / name, facts["sha256"][name])
+        model_state = read_shards(path / "model")
+        if with_optimizer:
+            optimizer_state = read_shards(path / "optimizer"), facts["optimizer"]
+    else:
+        model_state, _ = _from_safetensors(_read_verified(path / _MODEL_FILE, facts), str(path / _MODEL_FILE))
+        if with_optimizer:
+            optimizer_file = path / _OPTIMIZER_FILE
+            optimizer_state = _from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
     return Checkpoint(
         path=path,
         step=facts["step"],
@@ -187,13 +207,13 @@ def latest_checkpoint(run_dir: str | PathLike[str]) -> Path | None:
 
     Torn and damaged ones are passed over, at the cost of reading each candidate once.
     """
-    state_files = (file for place in ("*", "checkpoints/*") for file in Path(run_dir).glob(f"{place}/{_STATE_FILE}"))
+    state_files = (file for place in ("*", "checkpoints/*") for file in Path(run_dir).glob(f"{place}/{STATE_FILE}"))
     found = [file.parent for file in state_files if file.parent.suffix != ".tmp"]
     for path in sorted(found, key=_step_or_less, reverse=True):
         try:
             facts = _read_state(path)
-            for name in facts["sha256"]:
-                _read_verified(path / name, facts)
+            for name, digest in facts["sha256"].items():
+                _verify(path / name, digest)
         except (OSError, ValueError):
             continue
         return path
@@ -208,7 +228,7 @@ def _step_or_less(path: Path) -> int:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    state_file = path / _STATE_FILE
+    state_file = path / STATE_FILE
     try:
         facts = json.loads(state_file.read_bytes())
         expected = facts.pop("state_sha256")
@@ -221,11 +241,25 @@ def _read_state(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], facts)
 
 
+def is_sharded_checkpoint(facts: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint with this `state.json` consists of shards."""
+    return "optimizer" in facts
+
+
 def _read_verified(path: Path, facts: dict[str, Any]) -> bytes:
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != facts["sha256"][path.name]:
-        raise ValueError(f"{path} is damaged: its checksum does not match; use an earlier checkpoint")
+    _check_digest(path, hashlib.sha256(content).hexdigest(), facts["sha256"][path.name])
     return content
+
+
+def _verify(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        _check_digest(path, hashlib.file_digest(file, "sha256").hexdigest(), expected)
+
+
+def _check_digest(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError(f"{path} is damaged: its checksum does not match; use an earlier checkpoint")
 
 
 def _to_safetensors(tensors: Mapping[str, Tensor], *, metadata: dict[str, Any] | None) -> bytes:

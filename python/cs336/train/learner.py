@@ -7,29 +7,56 @@ import time
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from cs336.config import TrainConfig
 from cs336.data import TokenDataset, get_batch
 from cs336.model import TransformerLM
 from cs336.optim import AdamW, clip_gradients, cosine_schedule
 from cs336.train.device import choose_device, choose_precision, cpu_threads, default_num_threads
+from cs336.train.distributed import ALONE, Ranks
 from cs336.train.loss import cross_entropy
+from cs336.train.parallel import gathering_gradients, is_sharded, replicate, shard, whole
+
+
+class Objective(nn.Module):
+    """The training loss as a module: what DDP, FSDP2 and `torch.compile` wrap, so that nothing bypasses them."""
+
+    def __init__(self, model: TransformerLM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
+        """Return the mean loss of a micro-batch."""
+        return cross_entropy(self.model(inputs), targets)
 
 
 class Learner:
     """A model on its way through the steps of a config; steps are counted from 0.
 
+    Of several ranks each computes its rows of the same global batch, and all of them get the same gradients.
+
     Raises:
-        ValueError: The config's device is not there.
+        ValueError: The config's device is not there, or its batch cannot be shared out among the ranks.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, *, ranks: Ranks = ALONE) -> None:
         self.config = config
+        self.ranks = ranks
+        self.rows = ranks.share(config.batch_size)
+        self.num_rows = self.rows.stop - self.rows.start
+        if self.num_rows % config.accumulation:
+            raise ValueError(
+                f"batch_size must be divisible by ranks times accumulation, got {config.batch_size}, "
+                f"{ranks.world_size} and {config.accumulation}"
+            )
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         generator = torch.Generator().manual_seed(_derived_seed(config.seed))
         self.model = TransformerLM(config.model, device=self.device, generator=generator)
+        self.objective = Objective(self.model)
+        if ranks.are_several and config.parallel == "fsdp":
+            shard(self.objective, self.model, ranks)
         self.optimizer = AdamW(
             self.model.parameters(),
             config.optim.lr,
@@ -38,7 +65,10 @@ class Learner:
             weight_decay=config.optim.weight_decay,
             foreach=True,
         )
-        self._compute_loss = torch.compile(self._loss) if config.compile else self._loss
+        self._parallel: nn.Module = self.objective
+        if ranks.are_several and not is_sharded(self.model):
+            self._parallel = replicate(self.objective, self.device)
+        self._compute_loss = torch.compile(self._parallel) if config.compile else self._parallel
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which this run's matrix products are computed."""
@@ -56,23 +86,29 @@ class Learner:
         )
 
     def batch(self, dataset: TokenDataset, step: int) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
-        """Return inputs and targets of a step: a function of seed and step alone, so nothing random needs saving."""
+        """Return a step's whole batch: a function of seed and step alone, so nothing random needs saving."""
         generator = torch.Generator().manual_seed(_derived_seed(self.config.seed, step))
         context_length = self.config.model.context_length
         return get_batch(dataset, self.config.batch_size, context_length, self.device, generator=generator)
 
     def gradients(self, dataset: TokenDataset, step: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Compute a step's clipped gradients; return its loss and the norm before clipping, still on the device."""
-        inputs, targets = self.batch(dataset, step)
+        """Compute a step's clipped gradients; return its loss and the norm before clipping, still on the device.
+
+        The gradients and their norm are those of the whole batch, the loss is that of this rank's rows.
+        """
+        inputs, targets = (part[self.rows] for part in self.batch(dataset, step))
         num_parts = self.config.accumulation
         loss = torch.zeros((), device=self.device)
-        for part_inputs, part_targets in zip(inputs.chunk(num_parts), targets.chunk(num_parts), strict=True):
-            with self.autocast():
-                part = self._compute_loss(part_inputs, part_targets) / num_parts
-            part.backward()  # type: ignore[no-untyped-call]
+        parts = zip(inputs.chunk(num_parts), targets.chunk(num_parts), strict=True)
+        for index, (part_inputs, part_targets) in enumerate(parts, start=1):
+            with gathering_gradients(self._parallel, now=index == num_parts):
+                with self.autocast():
+                    part = self._compute_loss(part_inputs, part_targets) / num_parts
+                part.backward()
             loss += part.detach()
         max_norm = self.config.optim.max_grad_norm
-        return loss, clip_gradients(self.model.parameters(), math.inf if max_norm is None else max_norm)
+        norm = clip_gradients(self.model.parameters(), math.inf if max_norm is None else max_norm)
+        return loss, whole(norm)
 
     def update(self, step: int) -> None:
         """Move the weights along the gradients, at the step's learning rate."""
@@ -80,9 +116,6 @@ class Learner:
             group["lr"] = self.learning_rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-    def _loss(self, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
-        return cross_entropy(self.model(inputs), targets)
 
 
 def open_dataset(config: TrainConfig, path: str) -> TokenDataset:

@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM turned into a wish to stop that the loop meets at the end of a step."""
+"""SIGINT, SIGTERM and SIGUSR1 turned into a wish to stop that the loop meets at the end of a step.
+
+SIGUSR1 is what SLURM can be asked to send before a job's time is up (`--signal=USR1@120`).
+"""
 
 import contextlib
 import signal
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-CAUGHT = (signal.SIGINT, signal.SIGTERM)
+CAUGHT = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopRequestedError(Exception):
@@ -15,7 +18,7 @@ class StopRequestedError(Exception):
 
 
 class StopSignals:
-    """Context in which the first SIGINT or SIGTERM is remembered and a second one acts as it would without us.
+    """Context in which the first of these signals is remembered and a second one acts as it would without us.
 
     Outside the main thread Python allows no handlers; there the context does nothing.
     """
