@@ -199,10 +199,16 @@ def _comparison(runs: Sequence["RunSummary"], differences: dict[str, tuple[Any, 
     table.add_section()
     table.add_row("started", *(run.started or "" for run in runs))
     table.add_row("code", *(run.commit or "" for run in runs))
-    table.add_row("uncommitted", *(", ".join(run.facts.get("code", {}).get("uncommitted") or ()) for run in runs))
+    table.add_row("uncommitted", *map(_uncommitted, runs))
     table.add_row("machine", *(run.machine for run in runs))
     table.add_row("notes", *("\n".join(run.notes) for run in runs))
     return table
+
+
+def _uncommitted(run: "RunSummary") -> str:
+    files = run.facts.get("code", {}).get("uncommitted") or []
+    more = f" and {len(files) - 2} more" if len(files) > 3 else ""
+    return ", ".join(files[:2] if more else files) + more
 
 
 def _as_dict(run: "RunSummary") -> dict[str, Any]:
