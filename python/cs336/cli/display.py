@@ -141,10 +141,11 @@ class TrainingDisplay:
             bits = f", {record['bits_per_byte']:.3f} bits/byte" if "bits_per_byte" in record else ""
             self._watcher.say(f"step {step:,}: validation loss {record['loss']:.4f}{bits}")
         elif record["kind"] == "sample":
-            self._watcher.say(_sample_text(record))
+            self._watcher.say(sample_text(record))
 
 
-def _sample_text(record: Mapping[str, Any]) -> Text:
+def sample_text(record: Mapping[str, Any]) -> Text:
+    """Return a sample record as a block that tells the prompt from its continuation."""
     text = Text(f"step {record['step']:,}: sample\n", style="dim")
     body = Text(record["prompt"], style="bold")
     body.append(record["text"], style="not bold")

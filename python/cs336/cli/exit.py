@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     INTERRUPTED = 130
+    WARNED = 138  # SIGUSR1: time is nearly up
     TERMINATED = 143
 
 

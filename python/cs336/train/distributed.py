@@ -1,8 +1,8 @@
 """The processes that train one model together: who they are, and what they tell one another.
 
-One process a device, started by torchrun, by submitit, or alone. Each reads its share of the same global batch, so that a
-run depends on its config and not on how many take part, up to the order in which sums are formed. Losing one of them ends
-the run with a clear error on the others; the last checkpoint is the way back.
+One process a device, started by torchrun, by submitit, or alone. Each reads its share of the same global batch, so
+that a run depends on its config and not on how many take part, up to the order in which sums are formed. Losing one of
+them ends the run with a clear error on the others; the last checkpoint is the way back.
 
 Two groups: the default one carries gradients (NCCL on GPUs), a second one over gloo carries words on the CPU, so that
 what the ranks tell one another never waits for a GPU.
@@ -180,6 +180,11 @@ def launcher(environment: Mapping[str, str] = os.environ) -> Literal["torchrun",
     return None
 
 
+def is_first_by_environment() -> bool:
+    """Return whether this process is the first or the only one, before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """Join the processes that were started together, as the environment tells; alone, do nothing.
@@ -192,7 +197,7 @@ def joined(device: str) -> Iterator[Ranks]:
         LostRankError: The others did not come.
     """
     if launcher() == "submitit":
-        import submitit
+        import submitit  # noqa: PLC0415  (whoever started the job has it; nobody else needs it)
 
         submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
     if launcher() is None or _number("WORLD_SIZE") == 1:

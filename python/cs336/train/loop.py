@@ -34,6 +34,7 @@ from cs336.train.progress import DivergedError, Progress, Status, TrainResult
 from cs336.train.runlog import Record, RunLog, open_log
 from cs336.train.shelf import Shelf
 from cs336.train.signals import StopRequestedError, StopSignals
+from cs336.train.trackers import Trackers, require_trackers
 
 __all__ = ["Status", "TrainResult", "train"]
 
@@ -69,7 +70,10 @@ def train(
         with open_log(config, resume=resume, ranks=ranks) as log, StopSignals() as signals:
             where.run = run
             run.start(log)
-            result = run.go_on(signals)
+            try:
+                result = run.go_on(signals)
+            finally:
+                run.close()
             log.end(dataclasses.asdict(result))
     return result
 
@@ -87,6 +91,7 @@ class _Run:
     """One call of `train`. Creating it checks everything that can be checked before anything is written."""
 
     log: RunLog
+    trackers: Trackers | None = None
 
     def __init__(
         self,
@@ -100,6 +105,7 @@ class _Run:
         self.on_record = on_record
         self.time_limit_s = math.inf if time_limit_s is None else time_limit_s
         self.ranks = ranks
+        require_trackers(config)
         self.inputs = Inputs(config)
         self.learner = Learner(config, ranks=ranks)
         self.meter = Meter(config, self.learner, num_ranks=ranks.world_size)
@@ -133,6 +139,14 @@ class _Run:
         verb, ranks = "resumed" if log.is_resumed else "started", self.ranks.world_size
         on_ranks = f", on {ranks} ranks" if ranks > 1 else ""
         log.note(f"{verb} at step {self.step} of {self.config.num_steps} on {device} in {precision}{on_ranks}")
+
+        if self.ranks.is_first and self.config.trackers:
+            self.trackers = Trackers(self.config, step=self.step)
+
+    def close(self) -> None:
+        """Let the trackers finish, however the run ended."""
+        if self.trackers is not None:
+            self.trackers.close()
 
     def go_on(self, signals: StopSignals) -> TrainResult:
         """Take the remaining steps, with what is due between them."""
@@ -338,6 +352,8 @@ class _Run:
         record = {"kind": kind, "step": step, "tokens": step * self.config.tokens_per_step, "elapsed_s": elapsed_s}
         record |= values
         self.log.record(record)
+        if self.trackers is not None:
+            self.trackers.record(record)
         if self.on_record is not None:
             self.on_record(record)
 

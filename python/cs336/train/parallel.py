@@ -1,6 +1,7 @@
 """One model on several devices: whole on each (DDP), or every parameter cut into shares (FSDP2)."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Literal, cast
 
@@ -31,12 +32,14 @@ def shard(objective: nn.Module, model: TransformerLM, ranks: Ranks) -> None:
 
 def replicate(objective: nn.Module, device: torch.device) -> nn.Module:
     """Return a module whose backward pass leaves on every rank the mean of all ranks' gradients (DDP)."""
-    return DistributedDataParallel(
-        objective,
-        device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,  # RoPE's tables are constants
-        gradient_as_bucket_view=True,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the name that PyTorch has for it since 2.15 is unknown before
+        return DistributedDataParallel(
+            objective,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # RoPE's tables are constants
+            gradient_as_bucket_view=True,
+        )
 
 
 @contextlib.contextmanager

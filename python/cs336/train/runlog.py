@@ -237,6 +237,23 @@ def _is_json_number(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
+def is_being_written(run_dir: str | Path) -> bool:
+    """Return whether a process on this machine writes to a run directory now."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(Path(run_dir) / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(path: Path) -> int | None:
     """Take the directory for this process; the operating system gives it back however the process ends."""
     if fcntl is None:
