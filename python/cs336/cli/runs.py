@@ -197,7 +197,7 @@ def _comparison(runs: Sequence["RunSummary"], differences: dict[str, tuple[Any, 
     table.add_row("tokens/s", *(_decimal(run.tokens_per_s, 0) for run in runs))
     table.add_row("time", *(_clock(run.elapsed_s) for run in runs))
     table.add_section()
-    table.add_row("started", *(run.started or "" for run in runs))
+    table.add_row("started", *((run.started or "")[:19].replace("T", " ") for run in runs))
     table.add_row("code", *(run.commit or "" for run in runs))
     table.add_row("uncommitted", *map(_uncommitted, runs))
     table.add_row("machine", *(run.machine for run in runs))

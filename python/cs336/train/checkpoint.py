@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cs336.train.distributed import Ranks
 from cs336.train.durable import write_directory, write_file
-from cs336.train.sharded import read_shards
+from cs336.train.sharded import read_own_shares, read_shards
 from cs336.train.state import OptimizerState, dump_optimizer, restore
 
 _METADATA_KEY = "cs336"  # the only one: safetensors writes several in no fixed order
@@ -190,6 +191,37 @@ def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -
         if with_optimizer:
             optimizer_file = path / _OPTIMIZER_FILE
             optimizer_state = _from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
+    return _checkpoint(path, facts, model_state, optimizer_state)
+
+
+def read_own_checkpoint(
+    path: str | PathLike[str], *, model: nn.Module, optimizer: Optimizer, ranks: Ranks
+) -> Checkpoint:
+    """Read of a checkpoint what this rank needs to restore its shares of a model (FSDP2); every rank calls it.
+
+    The checksums of a sharded one are not verified again: `latest_checkpoint` has, and here no rank reads all of it.
+
+    Raises:
+        OSError, ValueError: As `read_checkpoint`.
+    """
+    path = Path(path)
+    facts = _read_state(path)
+    if not is_sharded_checkpoint(facts):
+        return read_checkpoint(path)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def parameter_of(name: str) -> Tensor | None:
+        index = int(name.partition(".")[0])
+        return parameters[index] if index < len(parameters) else None
+
+    model_state = read_own_shares(path / "model", model.state_dict().get, ranks=ranks)
+    moments = read_own_shares(path / "optimizer", parameter_of, ranks=ranks)
+    return _checkpoint(path, facts, model_state, (moments, facts["optimizer"]))
+
+
+def _checkpoint(
+    path: Path, facts: dict[str, Any], model_state: dict[str, Tensor], optimizer_state: OptimizerState | None
+) -> Checkpoint:
     return Checkpoint(
         path=path,
         step=facts["step"],
