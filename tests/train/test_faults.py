@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from cs336.config import OptimConfig, TrainConfig, to_toml
+from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig, to_toml
 from cs336.train import durable
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
 from cs336.train.loop import train
@@ -209,6 +210,32 @@ def test_row_27_a_run_killed_in_the_middle_of_a_step_ends_with_the_bytes_of_an_u
     )
     killed = subprocess.run([sys.executable, "-c", program, tmp_path / "run.toml", str(accumulation)], check=False)
     assert killed.returncode == -signal.SIGKILL
+    assert train(config, resume=True).status == "finished"
+    assert outcome(config) == outcome(undisturbed)
+
+
+def choices() -> list[tuple[str, str, Any]]:
+    """Every value of every setting that is chosen by name, and the ones of the model that change what is saved."""
+    sections = (("optim", OptimConfig), ("schedule", ScheduleConfig), ("data", DataConfig))
+    named = [
+        (section, name, value)
+        for section, cls in sections
+        for name, hint in typing.get_type_hints(cls).items()
+        if typing.get_origin(hint) is typing.Literal
+        for value in typing.get_args(hint)
+    ]
+    return [*named, ("model", "tie_embeddings", True), ("model", "qk_norm", True), ("model", "norm", "none")]
+
+
+@pytest.mark.parametrize(("section", "name", "value"), choices())
+def test_row_27_a_resumed_run_is_exact_under_every_choice(
+    config: TrainConfig, section: str, name: str, value: Any
+) -> None:
+    changed = dataclasses.replace(getattr(config, section), **{name: value})
+    config = dataclasses.replace(config, **{section: changed})
+    undisturbed = elsewhere(config, "undisturbed")
+    train(undisturbed)
+    assert train(config, on_record=at_step(6, interrupt)).step == 6
     assert train(config, resume=True).status == "finished"
     assert outcome(config) == outcome(undisturbed)
 
