@@ -305,16 +305,12 @@ class _Run:
             ]
 
     def _record_training(self) -> None:
-        progress = self.progress
-        losses, progress.unrecorded_losses = progress.unrecorded_losses, []
-        seconds, progress.unrecorded_s = progress.unrecorded_s, 0.0
-        progress.trained_s += seconds
-        progress.train_loss = math.fsum(losses) / len(losses)
+        losses, seconds = self.progress.take_unrecorded()
         self._record(
             "train",
-            loss=progress.train_loss,
+            loss=self.progress.train_loss,
             lr=self.learner.learning_rate(self.step - 1),
-            grad_norm=progress.grad_norm,
+            grad_norm=self.progress.grad_norm,
             **self.meter.read(num_steps=len(losses), seconds=seconds),
         )
 
@@ -377,20 +373,12 @@ class _Run:
         return self.step, self.progress.validated_step, self.progress.sampled_step
 
     def _result(self, status: Status, *, signal: int | None = None) -> TrainResult:
-        progress = self.progress
-        num_tokens = self.step * self.config.tokens_per_step
-        trained_s = progress.trained_s + progress.unrecorded_s
-        return TrainResult(
-            status=status,
+        return self.progress.result(
+            status,
             run_dir=str(self.log.run_dir),
             step=self.step,
-            num_tokens=num_tokens,
+            num_tokens=self.step * self.config.tokens_per_step,
             elapsed_s=time.perf_counter() - self.began,
-            tokens_per_s=num_tokens / trained_s if trained_s else 0.0,
-            train_loss=progress.train_loss,
-            valid_loss=progress.valid_loss,
-            bits_per_byte=progress.bits_per_byte,
-            best_valid_loss=progress.best_valid_loss,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             signal=signal,
         )
