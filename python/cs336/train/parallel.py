@@ -78,4 +78,5 @@ def whole_model(model: TransformerLM, ranks: Ranks) -> TransformerLM | None:
         return None
     copy = TransformerLM(model.config, device=next(iter(state.values())).device)
     copy.load_state_dict(state)
+    copy.to_compute_dtype = model.to_compute_dtype
     return copy

@@ -6,6 +6,7 @@ the place of each share in the file's own header. Nothing is unpickled, and any 
 
 import contextlib
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def read_shards(directory: Path) -> dict[str, Tensor]:
         ValueError: A file is no safetensors file of shards.
     """
     tensors = {name: torch.empty(meta.size, dtype=meta.properties.dtype) for name, meta in _index(directory).items()}
-    load(tensors, storage_reader=HuggingFaceStorageReader(str(directory)), no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # as we ask
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(directory)), no_dist=True)
     return tensors
 
 
