@@ -18,8 +18,8 @@ _LARGEST_PATCH = 1 << 20  # more than this is data, not code
 
 
 def now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    """Return the time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def code_version(root: Path = _CHECKOUT) -> dict[str, Any]:
