@@ -11,8 +11,9 @@ from torch import Tensor
 
 from cs336.optim.adamw import AdamW
 
-# The quintic of Keller Jordan's Muon: f(x) = a x + b x^3 + c x^5 sends all of (0.01, 1] near 1 in five rounds. It does
-# not converge, and need not: singular values between 0.7 and 1.2 do as well. _QUINTIC = (3.4445, -4.7750, 2.0315)
+# The quintic of Keller Jordan's Muon: f(x) = a x + b x^3 + c x^5 sends all of (0.01, 1] near 1 in five rounds. It does not
+# converge, and need not: singular values between 0.7 and 1.2 do as well.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(AdamW):
