@@ -1,7 +1,7 @@
 import pytest
 
-from cs336.accounting import count_parameters
-from cs336.accounting.handout import answers, gpt2, training_s
+from cs336.accounting import count_parameters, training_s
+from cs336.accounting.handout import answers, gpt2
 from cs336.model import ModelConfig
 
 

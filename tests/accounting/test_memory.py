@@ -25,6 +25,9 @@ VARIANTS = [
     {"norm_position": "post"},
     {"position": "none"},
     {"ffn": "silu"},
+    {"qk_norm": True},
+    {"tie_embeddings": True},
+    {"logit_softcap": 15.0},
 ]
 
 

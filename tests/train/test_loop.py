@@ -12,44 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig, to_toml
-from cs336.model import ModelConfig
+from cs336.config import DataConfig, OptimConfig, TrainConfig, to_toml
 from cs336.tokenizer import Tokenizer
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
 from cs336.train.learner import Learner, measure_tokens_per_s, open_dataset
 from cs336.train.loop import train
 from cs336.train.runlog import CLOCK_KEYS, read_metrics
-
-EOS = "<|endoftext|>"
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    """A run of 12 steps that takes a fraction of a second, on periodic ids that a model can learn."""
-    ids = np.arange(3000, dtype=np.uint16) * 7 % 256
-    np.save(tmp_path / "train.npy", ids)
-    np.save(tmp_path / "valid.npy", ids[:333])
-    Tokenizer({i: bytes([i]) for i in range(256)} | {256: EOS.encode()}, [], [EOS]).save(tmp_path / "tokenizer.json")
-    return TrainConfig(
-        data=DataConfig(
-            train=str(tmp_path / "train.npy"),
-            valid=str(tmp_path / "valid.npy"),
-            tokenizer=str(tmp_path / "tokenizer.json"),
-        ),
-        model=ModelConfig(vocab_size=257, context_length=16, d_model=16, num_layers=1, num_heads=2, d_ff=32),
-        optim=OptimConfig(lr=1e-2),
-        schedule=ScheduleConfig(warmup_steps=2),
-        run_dir=str(tmp_path / "run"),
-        batch_size=4,
-        steps=12,
-        eval_every=4,
-        checkpoint_every=5,
-        keep_checkpoints=3,
-        log_every=3,
-        device="cpu",
-        precision="fp32",
-        num_threads=1,
-    )
 
 
 def elsewhere(config: TrainConfig, name: str, **changes: Any) -> TrainConfig:
@@ -329,6 +297,31 @@ def test_the_latest_checkpoints_and_the_best_one_stay(config: TrainConfig, monke
     train(dataclasses.replace(config, eval_every=2, checkpoint_every=2, keep_checkpoints=2))
     kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
     assert kept == ["step_00000004", "step_00000010", "step_00000012"]
+
+
+def test_permanent_checkpoints_stay(config: TrainConfig) -> None:
+    train(dataclasses.replace(config, eval_every=100, checkpoint_every=1, keep_checkpoints=2, permanent_every=5))
+    kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
+    assert kept == ["step_00000005", "step_00000010", "step_00000011", "step_00000012"]
+
+
+def test_permanent_checkpoints_are_written_between_the_others_too(config: TrainConfig) -> None:
+    train(dataclasses.replace(config, eval_every=100, checkpoint_every=12, keep_checkpoints=1, permanent_every=5))
+    kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
+    assert kept == ["step_00000005", "step_00000010", "step_00000012"]
+
+
+def test_another_interval_of_validation_gives_the_same_weights(config: TrainConfig) -> None:
+    runs = [elsewhere(config, f"every_{every}", eval_every=every, eval_batch_size=every) for every in (1, 5, 12)]
+    for run in runs:
+        train(run)
+    assert len({outcome(run.run_dir)[:2] for run in runs}) == 1
+
+
+def test_the_resumed_run_says_so_and_may_keep_checkpoints_otherwise(config: TrainConfig) -> None:
+    train(config, on_record=at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert train(dataclasses.replace(config, permanent_every=3, parallel="fsdp"), resume=True).status == "finished"
+    assert json.loads((Path(config.run_dir) / "run.json").read_text())["resumed"]["step"] == 6
 
 
 def test_time_limit_ends_with_validation_and_a_checkpoint_that_resumes(config: TrainConfig) -> None:

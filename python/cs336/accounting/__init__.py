@@ -16,6 +16,7 @@ from cs336.accounting.counts import (
     count_parameters,
     forward_flops,
     training_flops_per_token,
+    training_s,
 )
 from cs336.accounting.devices import DEVICES, Device, find_device, recognise_device
 from cs336.accounting.memory import (
@@ -43,5 +44,6 @@ __all__ = [
     "recognise_device",
     "saved_activations",
     "training_flops_per_token",
+    "training_s",
     "training_state_bytes",
 ]

@@ -101,5 +101,26 @@ def adamw_flops(num_parameters: int) -> int:
     return 14 * num_parameters
 
 
+def training_s(
+    config: ModelConfig, *, num_sequences: int, num_steps: int, flops_per_s: float, mfu: float = 1.0
+) -> float:
+    """Return the seconds that training takes: 3 forward passes' FLOPs for each sequence, and AdamW's for each step.
+
+    Args:
+        config: The model; sequences have its full context.
+        num_sequences: In the whole run.
+        num_steps: Optimizer steps in the whole run.
+        flops_per_s: The device's peak.
+        mfu: Model FLOPs utilisation, the share of the peak that is reached.
+
+    Raises:
+        ValueError: The MFU is not in (0, 1].
+    """
+    if not 0 < mfu <= 1:
+        raise ValueError(f"mfu must be in (0, 1], got {mfu}")
+    flops = 3 * forward_flops(config).total * num_sequences + adamw_flops(count_parameters(config).total) * num_steps
+    return flops / (flops_per_s * mfu)
+
+
 def _num_ffn_matrices(config: ModelConfig) -> int:
     return 3 if config.ffn == "swiglu" else 2

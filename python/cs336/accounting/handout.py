@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from cs336.accounting.counts import adamw_flops, count_parameters, forward_flops
+from cs336.accounting.counts import count_parameters, forward_flops, training_s
 from cs336.accounting.devices import find_device
 from cs336.accounting.memory import handout_activations, largest_batch, training_state_bytes
 from cs336.model import ModelConfig
@@ -16,6 +16,7 @@ from cs336.model import ModelConfig
 YEARS = (2025, 2026)
 LONG_CONTEXT = 16_384
 _SECONDS_A_DAY = 86_400
+SIZES = ("small", "medium", "large", "xl")
 _SHAPES = {"small": (12, 768, 12), "medium": (24, 1024, 16), "large": (36, 1280, 20), "xl": (48, 1600, 25)}
 
 
@@ -60,27 +61,6 @@ def gpt2(size: str, year: int = 2026) -> ModelConfig:
         num_heads=num_heads,
         d_ff=4 * d_model if year == 2025 else None,
     )
-
-
-def training_s(
-    config: ModelConfig, *, num_sequences: int, num_steps: int, flops_per_s: float, mfu: float = 1.0
-) -> float:
-    """Return the seconds that training takes: 3 forward passes' FLOPs for each sequence, and AdamW's for each step.
-
-    Args:
-        config: The model; sequences have its full context.
-        num_sequences: In the whole run.
-        num_steps: Optimizer steps in the whole run.
-        flops_per_s: The device's peak.
-        mfu: Model FLOPs utilisation, the share of the peak that is reached.
-
-    Raises:
-        ValueError: The MFU is not in (0, 1].
-    """
-    if not 0 < mfu <= 1:
-        raise ValueError(f"mfu must be in (0, 1], got {mfu}")
-    flops = 3 * forward_flops(config).total * num_sequences + adamw_flops(count_parameters(config).total) * num_steps
-    return flops / (flops_per_s * mfu)
 
 
 def answers(size: str, year: int, *, memory_bytes: float = 80e9) -> dict[str, Any]:

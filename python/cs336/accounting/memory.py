@@ -68,13 +68,14 @@ def saved_activations(config: ModelConfig) -> Activations:
     """
     T, d, h, num_layers = config.context_length, config.d_model, config.num_heads, config.num_layers
     norm = 3 * T * d + T if config.norm == "rms" else T * d
+    qk_norms = 2 * (2 * T * d + h * T) if config.qk_norm else 0
     is_fused = config.attention == "sdpa"
     return Activations(
-        norms=(2 * num_layers + 1) * norm,
+        norms=(2 * num_layers + 1) * norm + num_layers * qk_norms,
         attention_projections=num_layers * (5 if is_fused else 4) * T * d,
         attention_scores=num_layers * (h * T if is_fused else 2 * h * T * T + h * T),
         feed_forward=num_layers * (5 if config.ffn == "swiglu" else 3) * T * config.d_hidden,
-        lm_head=2 * T * config.vocab_size + T,
+        lm_head=(2 if config.logit_softcap is None else 3) * T * config.vocab_size + T,
     )
 
 
@@ -86,15 +87,15 @@ def training_state_bytes(num_parameters: int, *, bytes_per_value: int = 4) -> in
 def largest_batch(
     num_parameters: int, activations: Activations, *, memory_bytes: float, bytes_per_value: int = 4
 ) -> int:
-    """Return how many sequences fit beside the training state; 0 if not even one does.
+    """Return how many sequences fit beside the fp32 training state; 0 if not even one does.
 
     Args:
         num_parameters: Of the model.
         activations: Of one sequence.
         memory_bytes: Of the device.
-        bytes_per_value: Of every tensor.
+        bytes_per_value: Of the activations. With 2 this is an estimate: mixed precision keeps a few of them in fp32.
     """
-    left = memory_bytes - training_state_bytes(num_parameters, bytes_per_value=bytes_per_value)
+    left = memory_bytes - training_state_bytes(num_parameters)
     return max(0, int(left // (bytes_per_value * activations.total)))
 
 

@@ -141,7 +141,7 @@ class TrainingPanel:
         elapsed_s = time.monotonic() - self._began_s
         return Panel(
             Group(self._progress(), Text(), rows),
-            title=f"[bold]{self._title}[/]" if "[" not in self._title else None,
+            title=Text(self._title, style="bold"),
             title_align="left",
             subtitle=f"elapsed {_clock(elapsed_s)}",
             subtitle_align="right",

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cs336.model.cache import CacheStep
 from cs336.model.config import Attention
 from cs336.model.functional import scaled_dot_product_attention
 from cs336.model.layers import Linear
@@ -62,14 +63,26 @@ class MultiHeadSelfAttention(nn.Module):
         self.attend = _BACKENDS[backend]
 
     def forward(
-        self, x: Float[Tensor, "*batch seq d_model"], positions: Int[Tensor, "*#batch seq"] | None = None
+        self,
+        x: Float[Tensor, "*batch seq d_model"],
+        positions: Int[Tensor, "*#batch seq"] | None = None,
+        cache: CacheStep | None = None,
     ) -> Float[Tensor, "*batch seq d_model"]:
-        """Attend causally; `positions` is passed to the rotary embedding and is 0, 1, 2, ... by default."""
+        """Attend causally.
+
+        Args:
+            x: What each position holds.
+            positions: For the rotary embedding; by default 0, 1, 2, ..., or what the cache says.
+            cache: Attends to what was read before as well, and keeps what is read now.
+        """
+        attend = self.attend
+        if cache is not None:
+            attend, positions = cache.attend, cache.positions
         query, key, value = (self._split_heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         if positions is not None:
             positions = positions.unsqueeze(-2)  # the same for every head
         query, key = self.rope(self.q_norm(query), positions), self.rope(self.k_norm(key), positions)
-        heads = self.attend(query, key, value)
+        heads = attend(query, key, value)
         return self.output_proj(heads.transpose(-3, -2).flatten(-2))
 
     def _split_heads(self, x: Float[Tensor, "*batch seq d_model"]) -> Float[Tensor, "*batch heads seq d_k"]:

@@ -1,10 +1,13 @@
 """The Transformer language model: its block, and the stack of blocks. Here the configuration picks the modules."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cs336.model.attention import MultiHeadSelfAttention
+from cs336.model.cache import CacheStep
 from cs336.model.config import ModelConfig
 from cs336.model.feed_forward import SiLUFeedForward, SwiGLU
 from cs336.model.layers import Embedding, Linear, RMSNorm
@@ -48,18 +51,22 @@ class TransformerBlock(nn.Module):
             nn.init.zeros_(self.attn.output_proj.weight)
             nn.init.zeros_(self.ffn.w2.weight)
 
-    def forward(self, x: Float[Tensor, "*batch seq d_model"]) -> Float[Tensor, "*batch seq d_model"]:
+    def forward(
+        self, x: Float[Tensor, "*batch seq d_model"], cache: CacheStep | None = None
+    ) -> Float[Tensor, "*batch seq d_model"]:
         """Pass the residual stream through both sublayers."""
-        x = x + self.attn(self.ln1(x))
+        x = x + self.attn(self.ln1(x), cache=cache)
         return x + self.ffn(self.ln2(x))
 
 
 class PostNormTransformerBlock(TransformerBlock):
     """The same sublayers in the order of the original Transformer: `ln1(x + attn(x))`, then `ln2(x + ffn(x))`."""
 
-    def forward(self, x: Float[Tensor, "*batch seq d_model"]) -> Float[Tensor, "*batch seq d_model"]:
+    def forward(
+        self, x: Float[Tensor, "*batch seq d_model"], cache: CacheStep | None = None
+    ) -> Float[Tensor, "*batch seq d_model"]:
         """Pass the residual stream through both sublayers."""
-        x = self.ln1(x + self.attn(x))
+        x = self.ln1(x + self.attn(x, cache=cache))
         return self.ln2(x + self.ffn(x))
 
 
@@ -103,15 +110,23 @@ class TransformerLM(nn.Module):
         self.to_compute_dtype = nn.Identity() if compute_dtype is None else _Cast(compute_dtype)
         self.cap_logits = nn.Identity() if config.logit_softcap is None else _SoftCap(config.logit_softcap)
 
-    def forward(self, ids: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq vocab"]:
+    def forward(
+        self, ids: Int[Tensor, "*batch seq"], cache: Sequence[CacheStep] | None = None
+    ) -> Float[Tensor, "*batch seq vocab"]:
         """Return the logits of the next id after each position.
+
+        Args:
+            ids: What to read.
+            cache: What was read before, as `KeyValueCache.step` hands it out; the ids follow that.
 
         Raises:
             ValueError: The sequence is longer than the context.
         """
-        return self.logits(self.hidden(ids))
+        return self.logits(self.hidden(ids, cache))
 
-    def hidden(self, ids: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq d_model"]:
+    def hidden(
+        self, ids: Int[Tensor, "*batch seq"], cache: Sequence[CacheStep] | None = None
+    ) -> Float[Tensor, "*batch seq d_model"]:
         """Return what the head reads: the residual stream after the last block, normalised.
 
         Raises:
@@ -123,8 +138,9 @@ class TransformerLM(nn.Module):
                 "crop the input or build the model with a longer context"
             )
         x = self.to_compute_dtype(self.token_embeddings(ids))
-        for layer in self.layers:
-            x = layer(x)
+        steps: Sequence[CacheStep | None] = cache or [None] * len(self.layers)
+        for layer, step in zip(self.layers, steps, strict=True):
+            x = layer(x, step)
         return self.ln_final(x)
 
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:

@@ -79,8 +79,9 @@ def compare_curves(run_dirs: Sequence[str | Path], out: str | Path, *, title: st
     axes.set_xlabel("tokens", color=_INK)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.spines[["top"]].set_visible(False)
+    axes.legend(frameon=False, loc="best", labelcolor=_INK)
     kind_in_words = {"valid": "validation loss", "train": "training loss"}[kind]
-    axes.set_title(title or f"{kind_in_words}, last value beside the name", loc="left", color=_INK, pad=12)
+    axes.set_title(title or f"{kind_in_words} (the last value beside the name)", loc="left", color=_INK, pad=12)
     _save(figure, Path(out))
 
 

@@ -23,7 +23,7 @@ from cs336.config import TrainConfig
 from cs336.data import TokenDataset
 from cs336.generate import generate_text
 from cs336.train.device import cpu_threads, default_num_threads
-from cs336.train.distributed import ALONE, Ranks
+from cs336.train.distributed import ALONE, Agreement, Ranks
 from cs336.train.evaluate import Evaluation, evaluate_on_ranks
 from cs336.train.inputs import Inputs
 from cs336.train.learner import Learner
@@ -35,6 +35,8 @@ from cs336.train.runlog import Record, RunLog, open_log
 from cs336.train.shelf import Shelf
 from cs336.train.signals import StopRequestedError, StopSignals
 from cs336.train.trackers import Trackers, require_trackers
+
+_GRACE_S = 2.0
 
 __all__ = ["Status", "TrainResult", "train"]
 
@@ -67,7 +69,8 @@ def train(
     where = _Place()
     with cpu_threads(config.num_threads or default_num_threads()), ranks.naming_losses(where.describe):
         run = _Run(config, on_record=on_record, time_limit_s=time_limit_s, ranks=ranks)
-        with open_log(config, resume=resume, ranks=ranks) as log, StopSignals() as signals:
+        grace_s = _GRACE_S if ranks.are_several else 0.0
+        with open_log(config, resume=resume, ranks=ranks) as log, StopSignals(grace_s=grace_s) as signals:
             where.run = run
             run.start(log)
             try:
@@ -105,6 +108,7 @@ class _Run:
         self.on_record = on_record
         self.time_limit_s = math.inf if time_limit_s is None else time_limit_s
         self.ranks = ranks
+        self.agreement = Agreement(ranks)
         require_trackers(config)
         self.inputs = Inputs(config)
         self.learner = Learner(config, ranks=ranks)
@@ -144,7 +148,8 @@ class _Run:
             self.trackers = Trackers(self.config, step=self.step)
 
     def close(self) -> None:
-        """Let the trackers finish, however the run ended."""
+        """Leave nothing under way, however the run ended."""
+        self.agreement.close()
         if self.trackers is not None:
             self.trackers.close()
 
@@ -220,7 +225,7 @@ class _Run:
         wish = 1 if time.perf_counter() - self.began >= self.time_limit_s else 0
         if signals.received is not None:
             wish = 1 + signals.received
-        agreed = self.ranks.agree(wish)
+        agreed = self.agreement.reach(wish)
         return agreed == 1, agreed - 1 if agreed > 1 else None
 
     def _interruptible(self, signals: StopSignals) -> contextlib.AbstractContextManager[None]:
@@ -300,16 +305,12 @@ class _Run:
             ]
 
     def _record_training(self) -> None:
-        progress = self.progress
-        losses, progress.unrecorded_losses = progress.unrecorded_losses, []
-        seconds, progress.unrecorded_s = progress.unrecorded_s, 0.0
-        progress.trained_s += seconds
-        progress.train_loss = math.fsum(losses) / len(losses)
+        losses, seconds = self.progress.take_unrecorded()
         self._record(
             "train",
-            loss=progress.train_loss,
+            loss=self.progress.train_loss,
             lr=self.learner.learning_rate(self.step - 1),
-            grad_norm=progress.grad_norm,
+            grad_norm=self.progress.grad_norm,
             **self.meter.read(num_steps=len(losses), seconds=seconds),
         )
 
@@ -372,20 +373,12 @@ class _Run:
         return self.step, self.progress.validated_step, self.progress.sampled_step
 
     def _result(self, status: Status, *, signal: int | None = None) -> TrainResult:
-        progress = self.progress
-        num_tokens = self.step * self.config.tokens_per_step
-        trained_s = progress.trained_s + progress.unrecorded_s
-        return TrainResult(
-            status=status,
+        return self.progress.result(
+            status,
             run_dir=str(self.log.run_dir),
             step=self.step,
-            num_tokens=num_tokens,
+            num_tokens=self.step * self.config.tokens_per_step,
             elapsed_s=time.perf_counter() - self.began,
-            tokens_per_s=num_tokens / trained_s if trained_s else 0.0,
-            train_loss=progress.train_loss,
-            valid_loss=progress.valid_loss,
-            bits_per_byte=progress.bits_per_byte,
-            best_valid_loss=progress.best_valid_loss,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             signal=signal,
         )

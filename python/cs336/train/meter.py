@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from cs336.accounting import training_flops_per_token
+from cs336.accounting import recognise_device, training_flops_per_token
 from cs336.config import TrainConfig
 from cs336.train.learner import Learner
 
@@ -28,7 +28,8 @@ class Meter:
         self._tokens_per_step = config.tokens_per_step
         self._device = learner.device
         self._flops_per_token = training_flops_per_token(config.model)
-        self._peak_flops = None
+        peak = _peak_flops(learner.device, learner.precision)
+        self._peak_flops = None if peak is None else num_ranks * peak
 
     def read(self, *, num_steps: int, seconds: float) -> dict[str, Any]:
         """Return tokens/s, the peak memory so far, and MFU where the device's peak is known.
@@ -40,6 +41,12 @@ class Meter:
         if self._peak_flops is not None:
             values["mfu"] = round(tokens_per_s * self._flops_per_token / self._peak_flops, 4)
         return values | {"memory_bytes": peak_memory_bytes(self._device)}
+
+
+def _peak_flops(device: torch.device, precision: str) -> float | None:
+    """Return the maker's rate of dense matrix products; None for a device that is not in the table."""
+    known = recognise_device(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    return next((rate for name, rate in known.flops_per_s.items() if name == precision), None) if known else None
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:

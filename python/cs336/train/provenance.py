@@ -18,8 +18,8 @@ _LARGEST_PATCH = 1 << 20  # more than this is data, not code
 
 
 def now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    """Return the time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def code_version(root: Path = _CHECKOUT) -> dict[str, Any]:
@@ -71,6 +71,9 @@ def _processor() -> str:
 
 def _commit(root: Path) -> str | None:
     """Return the commit of the checkout at `root`, not of one further up: an installed package may lie in another's."""
+    said_by_git = _git(root, "rev-parse", "HEAD")
+    if said_by_git is not None:
+        return said_by_git.decode().strip()
     git = root / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
