@@ -264,15 +264,14 @@ class _Run:
             raise DivergedError(self.step - 1, loss=math.nan, grad_norm=self.progress.grad_norm)
 
     def _evaluate(self, dataset: TokenDataset) -> Evaluation:
-        with self.learner.autocast():
-            return evaluate_on_ranks(
-                self.learner.objective,
-                dataset,
-                batch_size=self.config.eval_batch_size or self.learner.num_rows,
-                context_length=self.config.model.context_length,
-                device=self.learner.device,
-                ranks=self.ranks,
-            )
+        return evaluate_on_ranks(
+            self.learner.objective,
+            dataset,
+            batch_size=self.config.eval_batch_size or self.learner.micro_batch_size,
+            context_length=self.config.model.context_length,
+            device=self.learner.device,
+            ranks=self.ranks,
+        )
 
     def _samples(self) -> list[tuple[str, str]]:
         """Return the prompts with their continuations, on the first rank; every rank must call this."""
@@ -282,7 +281,7 @@ class _Run:
         if model is None:
             return []
         # products of a single row are too small to share: a second thread would only be waited for
-        with self.learner.autocast(), cpu_threads(1):
+        with cpu_threads(1):
             return [
                 (
                     prompt,
