@@ -16,7 +16,7 @@ import torch
 
 from cs336.config import TrainConfig, to_toml
 from cs336.train.checkpoint import read_checkpoint
-from cs336.train.distributed import Ranks, joined, launcher
+from cs336.train.distributed import Agreement, Ranks, joined, launcher
 from cs336.train.loop import train
 from cs336.train.progress import TrainResult
 from cs336.train.runlog import CLOCK_KEYS, read_metrics
@@ -242,7 +242,7 @@ def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     with joined("cpu") as ranks:
         assert (ranks.rank, ranks.world_size, ranks.are_several) == (0, 1, False)
-        assert (ranks.agree(3), ranks.sum(1.5), ranks.gather("a")) == (3, 1.5, ["a"])
+        assert (Agreement(ranks).reach(3), ranks.sum(1.5), ranks.gather("a")) == (3, 1.5, ["a"])
     assert not torch.distributed.is_initialized()
 
 

@@ -299,6 +299,31 @@ def test_the_latest_checkpoints_and_the_best_one_stay(config: TrainConfig, monke
     assert kept == ["step_00000004", "step_00000010", "step_00000012"]
 
 
+def test_permanent_checkpoints_stay(config: TrainConfig) -> None:
+    train(dataclasses.replace(config, eval_every=100, checkpoint_every=1, keep_checkpoints=2, permanent_every=5))
+    kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
+    assert kept == ["step_00000005", "step_00000010", "step_00000011", "step_00000012"]
+
+
+def test_permanent_checkpoints_are_written_between_the_others_too(config: TrainConfig) -> None:
+    train(dataclasses.replace(config, eval_every=100, checkpoint_every=12, keep_checkpoints=1, permanent_every=5))
+    kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
+    assert kept == ["step_00000005", "step_00000010", "step_00000012"]
+
+
+def test_another_interval_of_validation_gives_the_same_weights(config: TrainConfig) -> None:
+    runs = [elsewhere(config, f"every_{every}", eval_every=every, eval_batch_size=every) for every in (1, 5, 12)]
+    for run in runs:
+        train(run)
+    assert len({outcome(run.run_dir)[:2] for run in runs}) == 1
+
+
+def test_the_resumed_run_says_so_and_may_keep_checkpoints_otherwise(config: TrainConfig) -> None:
+    train(config, on_record=at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert train(dataclasses.replace(config, permanent_every=3, parallel="fsdp"), resume=True).status == "finished"
+    assert json.loads((Path(config.run_dir) / "run.json").read_text())["resumed"]["step"] == 6
+
+
 def test_time_limit_ends_with_validation_and_a_checkpoint_that_resumes(config: TrainConfig) -> None:
     result = train(config, time_limit_s=0.0)
     assert (result.status, result.step) == ("out of time", 0)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,8 @@ from cs336.cli.exit import ExitCode, UsageError
 if TYPE_CHECKING:
     from cs336.train.history import RunSummary
 
+_WIDE = 120  # columns of a terminal that has room for everything
+_FOR_WIDE = ("started", "tokens", "tokens/s", "code")
 _MARKS = {"finished": "green", "running": "cyan", "interrupted": "yellow", "out of time": "yellow"}
 
 
@@ -45,7 +47,8 @@ class ListRuns:
         elif not runs:
             sys.stdout.write(f"no runs in {', '.join(map(str, self.places))}\n")
         else:
-            _console().print(_listing(runs))
+            console = _console()
+            console.print(_listing(runs, width=console.width))
         return ExitCode.OK
 
 
@@ -145,28 +148,30 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
 
 
-def _listing(runs: Sequence["RunSummary"]) -> Table:
+def _listing(runs: Sequence["RunSummary"], *, width: int) -> Table:
+    """Return a table of runs; a narrow terminal gets the columns that say most."""
+    cells: dict[str, Callable[[RunSummary], str | Text]] = {
+        "run": lambda run: str(run.path),
+        "status": _status,
+        "started": lambda run: (run.started or "")[:16].replace("T", " "),
+        "step": lambda run: f"{run.step:,}/{run.num_steps or 0:,}",
+        "tokens": lambda run: _short(run.num_tokens),
+        "valid loss": lambda run: _decimal(run.valid_loss, 4),
+        "bits/byte": lambda run: _decimal(run.bits_per_byte, 3),
+        "tokens/s": lambda run: _decimal(run.tokens_per_s, 0),
+        "time": lambda run: _clock(run.elapsed_s),
+        "code": lambda run: run.commit or "",
+        "note": lambda run: run.notes[-1] if run.notes else "",
+    }
+    shown = [name for name in cells if width >= _WIDE or name not in _FOR_WIDE]
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
-    for name in ("run", "status", "started"):
-        table.add_column(name, overflow="fold" if name == "run" else "ellipsis")
-    for name in ("step", "tokens", "valid loss", "bits/byte", "tokens/s", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("code", no_wrap=True)
-    table.add_column("note", overflow="fold", style="dim")
+    for name in shown:
+        if name in ("run", "note"):
+            table.add_column(name, overflow="fold", min_width=12 if name == "run" else None)
+        else:
+            table.add_column(name, no_wrap=True, justify="left" if name in ("status", "started", "code") else "right")
     for run in runs:
-        table.add_row(
-            str(run.path),
-            _status(run),
-            (run.started or "")[:16].replace("T", " "),
-            f"{run.step:,}/{run.num_steps or 0:,}",
-            _short(run.num_tokens),
-            _decimal(run.valid_loss, 4),
-            _decimal(run.bits_per_byte, 3),
-            _decimal(run.tokens_per_s, 0),
-            _clock(run.elapsed_s),
-            run.commit or "",
-            run.notes[-1] if run.notes else "",
-        )
+        table.add_row(*(cells[name](run) for name in shown))
     return table
 
 
@@ -187,7 +192,7 @@ def _comparison(runs: Sequence["RunSummary"], differences: dict[str, tuple[Any, 
     table.add_row("training loss", *(_decimal(run.train_loss, 4) for run in runs))
     table.add_row("validation loss", *(_decimal(run.valid_loss, 4) for run in runs))
     table.add_row(
-        "best of it",
+        "best validation",
         *(
             Text(_decimal(run.best_valid_loss, 4), style="bold green" if run.best_valid_loss == best else "")
             for run in runs
@@ -197,7 +202,7 @@ def _comparison(runs: Sequence["RunSummary"], differences: dict[str, tuple[Any, 
     table.add_row("tokens/s", *(_decimal(run.tokens_per_s, 0) for run in runs))
     table.add_row("time", *(_clock(run.elapsed_s) for run in runs))
     table.add_section()
-    table.add_row("started", *(run.started or "" for run in runs))
+    table.add_row("started", *((run.started or "")[:19].replace("T", " ") for run in runs))
     table.add_row("code", *(run.commit or "" for run in runs))
     table.add_row("uncommitted", *map(_uncommitted, runs))
     table.add_row("machine", *(run.machine for run in runs))

@@ -20,17 +20,15 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any, cast
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cs336.train.distributed import Ranks
 from cs336.train.durable import write_directory, write_file
-from cs336.train.sharded import read_shards
+from cs336.train.sharded import read_own_shares, read_shards
 from cs336.train.state import OptimizerState, dump_optimizer, restore
+from cs336.train.tensorfile import canonical_json, digest_of, from_safetensors, to_safetensors
 
-_METADATA_KEY = "cs336"  # the only one: safetensors writes several in no fixed order
 _MODEL_FILE, _OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
@@ -46,7 +44,7 @@ def save_checkpoint(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
     facts = {"iteration": iteration, "optimizer": optimizer_facts}
-    content = _to_safetensors(tensors, metadata=facts | {"sha256": _digest(tensors, facts)})
+    content = to_safetensors(tensors, metadata=facts | {"sha256": digest_of(tensors, facts)})
     if isinstance(out, str | PathLike):
         write_file(Path(out), content)
     else:
@@ -62,8 +60,8 @@ def load_checkpoint(src: str | PathLike[str] | IO[bytes], model: nn.Module, opti
     """
     source = str(src) if isinstance(src, str | PathLike) else "checkpoint"
     content = Path(src).read_bytes() if isinstance(src, str | PathLike) else src.read()
-    tensors, facts = _from_safetensors(content, source)
-    if facts.pop("sha256", None) != _digest(tensors, facts):
+    tensors, facts = from_safetensors(content, source)
+    if facts.pop("sha256", None) != digest_of(tensors, facts):
         raise ValueError(f"{source} is damaged or no checkpoint: its checksum does not match; use an earlier one")
     restore(
         model,
@@ -139,8 +137,8 @@ def write_checkpoint(
     """
     optimizer_tensors, optimizer_facts = dump_optimizer(optimizer)
     contents = {
-        _MODEL_FILE: _to_safetensors(model.state_dict(), metadata=None),
-        _OPTIMIZER_FILE: _to_safetensors(optimizer_tensors, metadata=optimizer_facts),
+        _MODEL_FILE: to_safetensors(model.state_dict(), metadata=None),
+        _OPTIMIZER_FILE: to_safetensors(optimizer_tensors, metadata=optimizer_facts),
     }
     facts = {
         "step": step,
@@ -160,7 +158,7 @@ def state_file(facts: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: They hold something that JSON cannot.
     """
-    digest = hashlib.sha256(_canonical_json(facts)).hexdigest()
+    digest = hashlib.sha256(canonical_json(facts)).hexdigest()
     return json.dumps({**facts, "state_sha256": digest}, indent=2).encode()
 
 
@@ -186,10 +184,41 @@ def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -
         if with_optimizer:
             optimizer_state = read_shards(path / "optimizer"), facts["optimizer"]
     else:
-        model_state, _ = _from_safetensors(_read_verified(path / _MODEL_FILE, facts), str(path / _MODEL_FILE))
+        model_state, _ = from_safetensors(_read_verified(path / _MODEL_FILE, facts), str(path / _MODEL_FILE))
         if with_optimizer:
             optimizer_file = path / _OPTIMIZER_FILE
-            optimizer_state = _from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
+            optimizer_state = from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
+    return _checkpoint(path, facts, model_state, optimizer_state)
+
+
+def read_own_checkpoint(
+    path: str | PathLike[str], *, model: nn.Module, optimizer: Optimizer, ranks: Ranks
+) -> Checkpoint:
+    """Read of a checkpoint what this rank needs to restore its shares of a model (FSDP2); every rank calls it.
+
+    The checksums of a sharded one are not verified again: `latest_checkpoint` has, and here no rank reads all of it.
+
+    Raises:
+        OSError, ValueError: As `read_checkpoint`.
+    """
+    path = Path(path)
+    facts = _read_state(path)
+    if not is_sharded_checkpoint(facts):
+        return read_checkpoint(path)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def parameter_of(name: str) -> Tensor | None:
+        index = int(name.partition(".")[0])
+        return parameters[index] if index < len(parameters) else None
+
+    model_state = read_own_shares(path / "model", model.state_dict().get, ranks=ranks)
+    moments = read_own_shares(path / "optimizer", parameter_of, ranks=ranks)
+    return _checkpoint(path, facts, model_state, (moments, facts["optimizer"]))
+
+
+def _checkpoint(
+    path: Path, facts: dict[str, Any], model_state: dict[str, Tensor], optimizer_state: OptimizerState | None
+) -> Checkpoint:
     return Checkpoint(
         path=path,
         step=facts["step"],
@@ -236,7 +265,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{state_file} is damaged or no checkpoint's ({error!r}); use an earlier checkpoint"
         ) from error
-    if expected != hashlib.sha256(_canonical_json(facts)).hexdigest():
+    if expected != hashlib.sha256(canonical_json(facts)).hexdigest():
         raise ValueError(f"{state_file} is damaged: its checksum does not match; use an earlier checkpoint")
     return cast(dict[str, Any], facts)
 
@@ -262,45 +291,5 @@ def _check_digest(path: Path, found: str, expected: str) -> None:
         raise ValueError(f"{path} is damaged: its checksum does not match; use an earlier checkpoint")
 
 
-def _to_safetensors(tensors: Mapping[str, Tensor], *, metadata: dict[str, Any] | None) -> bytes:
-    stored, storages = {}, set()
-    for name, tensor in tensors.items():
-        host = tensor.detach().cpu().contiguous()
-        storage = host.untyped_storage().data_ptr()
-        stored[name] = host.clone() if storage in storages else host  # tied weights: the format has no aliases
-        storages.add(storage)
-    header = {"format": "pt"} if metadata is None else {_METADATA_KEY: json.dumps(metadata)}
-    return safetensors.torch.save(stored, metadata=header)
-
-
-def _from_safetensors(content: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        tensors = safetensors.torch.load(content)
-        header_size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
-        facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
-        if not isinstance(facts, dict):
-            raise ValueError(f"its metadata must be a JSON object, got a {type(facts).__name__}")
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{source} is damaged or no checkpoint of cs336 ({error}); use an earlier checkpoint"
-        ) from error
-    return tensors, facts
-
-
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(_canonical_json(facts))
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _canonical_json(value: Any) -> bytes:
-    as_read_back = json.loads(json.dumps(value))  # keys that are numbers become strings before they are sorted
-    return json.dumps(as_read_back, sort_keys=True, separators=(",", ":")).encode()

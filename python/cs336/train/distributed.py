@@ -23,8 +23,10 @@ from torch import distributed as dist
 T = TypeVar("T")
 
 # gloo and NCCL raise plain RuntimeErrors; these words are in what they say when the other side is gone
-_SIGNS_OF_LOSS = ("connection closed", "connection reset", "broken pipe", "timed out", "timeout", "connection refused")
-_SIGNS_OF_LOSS += ("remote process", "socket", "ncclremoteerror", "peer", "aborted")
+_SIGNS_OF_LOSS = (
+    *("connection closed", "connection reset", "connection refused", "broken pipe", "timed out", "timeout"),
+    *("remote process", "socket", "ncclremoteerror", "peer", "aborted"),
+)
 _TIMEOUT = datetime.timedelta(minutes=30)  # a checkpoint of a large model is written by one while the others wait
 
 
@@ -47,8 +49,6 @@ class Ranks:
     world_size: int = 1
     local_rank: int = 0
     words: Any = field(default=None, repr=False)
-    _asked: Tensor | None = field(default=None, repr=False)
-    _answer: Any = field(default=None, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -91,22 +91,6 @@ class Ranks:
         """Return whether it is so on any rank."""
         return self.sum(float(is_so)) > 0
 
-    def agree(self, wish: int) -> int:
-        """Return the greatest wish of all ranks: at once if alone, else the one of the call before.
-
-        What each rank asks travels while the next step is computed, so that nobody waits; every rank gets the same
-        answer at the same call. Every rank must call this equally often.
-        """
-        if not self.are_several:
-            return wish
-        answer = 0
-        if self._answer is not None:
-            self._answer.wait()
-            answer = int(cast(Tensor, self._asked).item())
-        self._asked = torch.tensor(max(wish, answer), dtype=torch.int64)
-        self._answer = dist.all_reduce(self._asked, op=dist.ReduceOp.MAX, group=self.words, async_op=True)
-        return answer
-
     def from_first(self, make: Callable[[], T]) -> T:
         """Return on all ranks what `make` returns on the first; the others do not call it.
 
@@ -142,13 +126,6 @@ class Ranks:
         if self.are_several:
             dist.barrier(group=self.words)
 
-    def leave(self) -> None:
-        """Take leave of the others, once what is under way has arrived."""
-        if self._answer is not None:
-            with contextlib.suppress(RuntimeError):  # the others may be gone
-                self._answer.wait()
-        dist.destroy_process_group()
-
     @contextlib.contextmanager
     def naming_losses(self, where: Callable[[], str]) -> Iterator[None]:
         """Turn the transport's complaint about a process that is gone into an error that says what to do.
@@ -169,6 +146,37 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+class Agreement:
+    """What one rank wants of all of them, asked at every step without anybody waiting for it."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._asked: Tensor | None = None
+        self._answer: Any = None
+
+    def reach(self, wish: int) -> int:
+        """Return the greatest wish of all ranks: at once if alone, else that of the call before.
+
+        What the ranks ask travels while the next step is computed; all of them get the same answer at the same call.
+        Every rank must call this equally often.
+        """
+        if not self._ranks.are_several:
+            return wish
+        answer = 0
+        if self._asked is not None:
+            self._answer.wait()
+            answer = int(self._asked.item())
+        self._asked = torch.tensor(max(wish, answer), dtype=torch.int64)
+        self._answer = dist.all_reduce(self._asked, op=dist.ReduceOp.MAX, group=self._ranks.words, async_op=True)
+        return answer
+
+    def close(self) -> None:
+        """Wait for what is under way: nothing of one run may be left for the next."""
+        if self._answer is not None:
+            with contextlib.suppress(RuntimeError):  # the others may be gone
+                self._answer.wait()
 
 
 def launcher(environment: Mapping[str, str] = os.environ) -> Literal["torchrun", "submitit"] | None:
@@ -214,7 +222,7 @@ def joined(device: str) -> Iterator[Ranks]:
     try:
         yield ranks
     finally:
-        ranks.leave()
+        dist.destroy_process_group()
 
 
 def _number(name: str) -> int:

@@ -140,7 +140,7 @@ def _num_steps(config: dict[str, Any]) -> int | None:
         return int(config["steps"])
     if config.get("tokens") is None:
         return None
-    return -(-int(config["tokens"]) // (config["batch_size"] * config["model"]["context_length"]))
+    return -(-int(config["tokens"]) // int(config["batch_size"] * config["model"]["context_length"]))
 
 
 def _commit(code: dict[str, Any]) -> str | None:

@@ -8,12 +8,10 @@ checkpoint), and a checkpoint knows which of it is done.
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,7 +21,7 @@ from cs336.config import TrainConfig
 from cs336.data import TokenDataset
 from cs336.generate import generate_text
 from cs336.train.device import cpu_threads, default_num_threads
-from cs336.train.distributed import ALONE, Ranks
+from cs336.train.distributed import ALONE, Agreement, Ranks
 from cs336.train.evaluate import Evaluation, evaluate_on_ranks
 from cs336.train.inputs import Inputs
 from cs336.train.learner import Learner
@@ -31,10 +29,13 @@ from cs336.train.loss import bits_per_byte
 from cs336.train.meter import Meter
 from cs336.train.parallel import own_share, whole_model
 from cs336.train.progress import DivergedError, Progress, Status, TrainResult
+from cs336.train.recorder import Recorder
 from cs336.train.runlog import Record, RunLog, open_log
 from cs336.train.shelf import Shelf
 from cs336.train.signals import StopRequestedError, StopSignals
-from cs336.train.trackers import Trackers, require_trackers
+from cs336.train.trackers import require_trackers
+
+_GRACE_S = 2.0
 
 __all__ = ["Status", "TrainResult", "train"]
 
@@ -67,7 +68,8 @@ def train(
     where = _Place()
     with cpu_threads(config.num_threads or default_num_threads()), ranks.naming_losses(where.describe):
         run = _Run(config, on_record=on_record, time_limit_s=time_limit_s, ranks=ranks)
-        with open_log(config, resume=resume, ranks=ranks) as log, StopSignals() as signals:
+        grace_s = _GRACE_S if ranks.are_several else 0.0
+        with open_log(config, resume=resume, ranks=ranks) as log, StopSignals(grace_s=grace_s) as signals:
             where.run = run
             run.start(log)
             try:
@@ -91,7 +93,7 @@ class _Run:
     """One call of `train`. Creating it checks everything that can be checked before anything is written."""
 
     log: RunLog
-    trackers: Trackers | None = None
+    recorder: Recorder
 
     def __init__(
         self,
@@ -105,6 +107,7 @@ class _Run:
         self.on_record = on_record
         self.time_limit_s = math.inf if time_limit_s is None else time_limit_s
         self.ranks = ranks
+        self.agreement = Agreement(ranks)
         require_trackers(config)
         self.inputs = Inputs(config)
         self.learner = Learner(config, ranks=ranks)
@@ -116,7 +119,6 @@ class _Run:
         self.checkpoint: Path | None = None
         self.saved: tuple[int, int, int] | None = None
         self.stopped_by: int | None = None
-        self.began = time.perf_counter()
 
     def start(self, log: RunLog) -> None:
         """Write down what is run, and take up the run where its last whole checkpoint left it."""
@@ -140,21 +142,26 @@ class _Run:
         on_ranks = f", on {ranks} ranks" if ranks > 1 else ""
         log.note(f"{verb} at step {self.step} of {self.config.num_steps} on {device} in {precision}{on_ranks}")
 
-        if self.ranks.is_first and self.config.trackers:
-            self.trackers = Trackers(self.config, step=self.step)
+        self.recorder = Recorder(
+            self.config,
+            log,
+            is_first=self.ranks.is_first,
+            step=self.step,
+            elapsed_s=self.progress.elapsed_s,
+            on_record=self.on_record,
+        )
 
     def close(self) -> None:
-        """Let the trackers finish, however the run ended."""
-        if self.trackers is not None:
-            self.trackers.close()
+        """Leave nothing under way, however the run ended."""
+        self.agreement.close()
+        self.recorder.close()
 
     def go_on(self, signals: StopSignals) -> TrainResult:
         """Take the remaining steps, with what is due between them."""
-        self.began = time.perf_counter() - self.progress.elapsed_s
         try:
             is_whole = self._take_steps(signals)
         except DivergedError as diverged:
-            self._record_divergence(diverged)
+            self.recorder.divergence(diverged, self.learner, self.inputs, checkpoint=self.checkpoint)
             return self._result("diverged")
         if not is_whole:
             return self._result("interrupted", signal=self.stopped_by)
@@ -217,10 +224,10 @@ class _Run:
 
     def _agree(self, signals: StopSignals) -> tuple[bool, int | None]:
         """Return whether time is up and which signal came, on any rank, the same on all of them."""
-        wish = 1 if time.perf_counter() - self.began >= self.time_limit_s else 0
+        wish = 1 if self.recorder.elapsed_s() >= self.time_limit_s else 0
         if signals.received is not None:
             wish = 1 + signals.received
-        agreed = self.ranks.agree(wish)
+        agreed = self.agreement.reach(wish)
         return agreed == 1, agreed - 1 if agreed > 1 else None
 
     def _interruptible(self, signals: StopSignals) -> contextlib.AbstractContextManager[None]:
@@ -299,69 +306,35 @@ class _Run:
             ]
 
     def _record_training(self) -> None:
-        progress = self.progress
-        losses, progress.unrecorded_losses = progress.unrecorded_losses, []
-        seconds, progress.unrecorded_s = progress.unrecorded_s, 0.0
-        progress.trained_s += seconds
-        progress.train_loss = math.fsum(losses) / len(losses)
-        self._record(
+        losses, seconds = self.progress.take_unrecorded()
+        self.recorder.record(
             "train",
-            loss=progress.train_loss,
+            self.step,
+            loss=self.progress.train_loss,
             lr=self.learner.learning_rate(self.step - 1),
-            grad_norm=progress.grad_norm,
+            grad_norm=self.progress.grad_norm,
             **self.meter.read(num_steps=len(losses), seconds=seconds),
         )
 
     def _record_validation(self, evaluation: Evaluation) -> None:
         if not math.isfinite(evaluation.loss):
             raise DivergedError(self.step - 1, loss=evaluation.loss, grad_norm=self.progress.grad_norm)
-        values: dict[str, Any] = {"loss": evaluation.loss, "perplexity": evaluation.perplexity}
-        if self.inputs.bytes_per_token is not None:
-            values["bits_per_byte"] = bits_per_byte(evaluation.loss, self.inputs.bytes_per_token)
-        self.progress.validate(self.step, loss=evaluation.loss, bits_per_byte=values.get("bits_per_byte"))
-        self._record("valid", **values, num_tokens=evaluation.num_tokens)
+        size = self.inputs.bytes_per_token
+        bits = None if size is None else bits_per_byte(evaluation.loss, size)
+        self.progress.validate(self.step, loss=evaluation.loss, bits_per_byte=bits)
+        self.recorder.validation(self.step, evaluation, bits_per_byte=bits)
 
     def _record_samples(self, samples: list[tuple[str, str]]) -> None:
         self.progress.sampled_step = self.step
         for prompt, text in samples:
-            self._record("sample", prompt=prompt, text=text)
-
-    def _record_divergence(self, diverged: DivergedError) -> None:
-        inputs, _ = self.learner.batch(self.inputs.train, diverged.step)
-        batch_sha256 = hashlib.sha256(inputs.cpu().numpy().tobytes()).hexdigest()
-        lr = self.learner.learning_rate(diverged.step)
-        self._record(
-            "diverged",
-            step=diverged.step + 1,
-            loss=diverged.loss,
-            grad_norm=diverged.grad_norm,
-            lr=lr,
-            batch={"seed": self.config.seed, "step": diverged.step, "sha256": batch_sha256},
-        )
-        self.log.note(
-            f"diverged at step {diverged.step + 1}: loss {diverged.loss}, gradient norm {diverged.grad_norm}, "
-            f"learning rate {lr:g}; last good checkpoint: {self.checkpoint or 'none'}"
-        )
-
-    def _record(self, kind: str, *, step: int | None = None, **values: Any) -> None:
-        if not self.ranks.is_first:
-            return
-        step = self.step if step is None else step
-        elapsed_s = round(time.perf_counter() - self.began, 3)
-        record = {"kind": kind, "step": step, "tokens": step * self.config.tokens_per_step, "elapsed_s": elapsed_s}
-        record |= values
-        self.log.record(record)
-        if self.trackers is not None:
-            self.trackers.record(record)
-        if self.on_record is not None:
-            self.on_record(record)
+            self.recorder.record("sample", self.step, prompt=prompt, text=text)
 
     def _save(self) -> None:
         """Write a checkpoint of this point of the run, unless it is there."""
         if self.saved == self._point():
             return
         self._check_finite()
-        self.progress.elapsed_s = time.perf_counter() - self.began
+        self.progress.elapsed_s = self.recorder.elapsed_s()
         self.log.sync()
         state = {"progress": dataclasses.asdict(self.progress), "data": self.inputs.facts()}
         self.checkpoint = self.shelf.put(self.step, state, best_step=self.progress.best_step)
@@ -371,20 +344,12 @@ class _Run:
         return self.step, self.progress.validated_step, self.progress.sampled_step
 
     def _result(self, status: Status, *, signal: int | None = None) -> TrainResult:
-        progress = self.progress
-        num_tokens = self.step * self.config.tokens_per_step
-        trained_s = progress.trained_s + progress.unrecorded_s
-        return TrainResult(
-            status=status,
+        return self.progress.result(
+            status,
             run_dir=str(self.log.run_dir),
             step=self.step,
-            num_tokens=num_tokens,
-            elapsed_s=time.perf_counter() - self.began,
-            tokens_per_s=num_tokens / trained_s if trained_s else 0.0,
-            train_loss=progress.train_loss,
-            valid_loss=progress.valid_loss,
-            bits_per_byte=progress.bits_per_byte,
-            best_valid_loss=progress.best_valid_loss,
+            num_tokens=self.step * self.config.tokens_per_step,
+            elapsed_s=self.recorder.elapsed_s(),
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             signal=signal,
         )

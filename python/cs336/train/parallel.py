@@ -3,7 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +56,12 @@ def gathering_gradients(module: nn.Module, *, now: bool) -> Iterator[None]:
 
 def whole(tensor: Tensor) -> Tensor:
     """Return all of a tensor of which this rank may hold a share; every rank must call it."""
-    return cast(Tensor, tensor.full_tensor()) if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def own_share(tensor: Tensor) -> Tensor:
     """Return the part of a tensor that this rank holds."""
-    return cast(Tensor, tensor.to_local()) if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -78,4 +78,5 @@ def whole_model(model: TransformerLM, ranks: Ranks) -> TransformerLM | None:
         return None
     copy = TransformerLM(model.config, device=next(iter(state.values())).device)
     copy.load_state_dict(state)
+    copy.to_compute_dtype = model.to_compute_dtype
     return copy

@@ -63,6 +63,42 @@ class Progress:
         if self.best_valid_loss is None or loss < self.best_valid_loss:
             self.best_valid_loss, self.best_step = loss, step
 
+    def take_unrecorded(self) -> tuple[list[float], float]:
+        """Return the losses since the last record and the seconds they took, and count them as recorded."""
+        losses, self.unrecorded_losses = self.unrecorded_losses, []
+        seconds, self.unrecorded_s = self.unrecorded_s, 0.0
+        self.trained_s += seconds
+        self.train_loss = math.fsum(losses) / len(losses)
+        return losses, seconds
+
+    def result(
+        self,
+        status: Status,
+        *,
+        run_dir: str,
+        step: int,
+        num_tokens: int,
+        elapsed_s: float,
+        checkpoint: str | None,
+        signal: int | None,
+    ) -> TrainResult:
+        """Return how the run ended, with what it came to."""
+        trained_s = self.trained_s + self.unrecorded_s
+        return TrainResult(
+            status=status,
+            run_dir=run_dir,
+            step=step,
+            num_tokens=num_tokens,
+            elapsed_s=elapsed_s,
+            tokens_per_s=num_tokens / trained_s if trained_s else 0.0,
+            train_loss=self.train_loss,
+            valid_loss=self.valid_loss,
+            bits_per_byte=self.bits_per_byte,
+            best_valid_loss=self.best_valid_loss,
+            checkpoint=checkpoint,
+            signal=signal,
+        )
+
 
 class DivergedError(Exception):
     """A loss, a gradient or a weight is not finite; `step` counts the steps before the one that did it."""

@@ -4,16 +4,20 @@ Its usual format keeps its index as a pickle. We take its Hugging Face format in
 the place of each share in the file's own header. Nothing is unpickled, and any number of ranks can read it.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import checkpoint as dcp
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
 from cs336.train.distributed import Ranks
@@ -40,7 +44,8 @@ def write_shards(aside: Path, *, model: nn.Module, optimizer: Optimizer, ranks: 
     for part, tensors in (("model", model.state_dict()), ("optimizer", optimizer_tensors)):
         # a tensor that is the same on all ranks is written by one of them
         writer = HuggingFaceStorageWriter(str(aside / part), save_distributed=True)
-        dcp.save(dict(tensors), storage_writer=writer, process_group=ranks.words)
+        with _naming_the_first_failure():
+            save(dict(tensors), storage_writer=writer, process_group=ranks.words)
         own = aside / part / f"shard-{ranks.rank + 1:05d}-model-00001-of-00001.safetensors"
         if own.exists():
             with own.open("rb") as file:
@@ -57,13 +62,49 @@ def read_shards(directory: Path) -> dict[str, Tensor]:
         ValueError: A file is no safetensors file of shards.
     """
     tensors = {name: torch.empty(meta.size, dtype=meta.properties.dtype) for name, meta in _index(directory).items()}
-    dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(directory)), no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # as we ask
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(directory)), no_dist=True)
     return tensors
 
 
-def read_own_shares(directory: Path, tensors: Mapping[str, Tensor], *, ranks: Ranks) -> None:
-    """Fill distributed tensors in place, each rank reading no more than its shares; every rank calls it."""
-    dcp.load(dict(tensors), storage_reader=HuggingFaceStorageReader(str(directory)), process_group=ranks.words)
+def read_own_shares(directory: Path, like: Callable[[str], Tensor | None], *, ranks: Ranks) -> dict[str, Tensor]:
+    """Read of each tensor the share that this rank holds, whatever the shares were when written; every rank calls it.
+
+    Args:
+        directory: Of shards.
+        like: Returns by name the tensor whose shape and distribution are wanted; None, or one of another shape, for a
+            tensor that is read whole.
+        ranks: Those that hold shares.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file is no safetensors file of shards.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, meta in _index(directory).items():
+        wanted = like(name)
+        if wanted is not None and wanted.shape == meta.size:
+            tensors[name] = torch.zeros_like(wanted)
+        else:
+            tensors[name] = torch.empty(meta.size, dtype=meta.properties.dtype)
+    load(tensors, storage_reader=HuggingFaceStorageReader(str(directory)), process_group=ranks.words)
+    return tensors
+
+
+@contextlib.contextmanager
+def _naming_the_first_failure() -> Iterator[None]:
+    """Raise what failed on the first of the ranks where something did, on all of them.
+
+    PyTorch collects the failures into an error that is no `Exception`, which would pass every handler.
+    """
+    try:
+        yield
+    except CheckpointException as error:
+        rank, (failure, _) = next(iter(error.failures.items()))
+        if isinstance(failure, OSError):
+            raise OSError(failure.errno, f"rank {rank}: {failure.strerror}", failure.filename) from failure
+        raise RuntimeError(f"rank {rank} could not write its share: {failure}") from failure
 
 
 def _index(directory: Path) -> dict[str, TensorStorageMetadata]:

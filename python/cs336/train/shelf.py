@@ -10,7 +10,14 @@ from typing import Any
 
 from cs336.config import TrainConfig, to_dict
 from cs336.tokenizer import Tokenizer
-from cs336.train.checkpoint import STATE_FILE, latest_checkpoint, read_checkpoint, state_file, write_checkpoint
+from cs336.train.checkpoint import (
+    STATE_FILE,
+    latest_checkpoint,
+    read_checkpoint,
+    read_own_checkpoint,
+    state_file,
+    write_checkpoint,
+)
 from cs336.train.distributed import Ranks
 from cs336.train.durable import begin_directory, finish_directory, write_synced
 from cs336.train.learner import Learner
@@ -42,8 +49,12 @@ class Shelf:
         path = self._ranks.from_first(lambda: latest_checkpoint(self.run_dir))
         if path is None:
             return None
-        checkpoint = read_checkpoint(path)
-        checkpoint.restore(self._learner.model, self._learner.optimizer)
+        model, optimizer = self._learner.model, self._learner.optimizer
+        if is_sharded(model):
+            checkpoint = read_own_checkpoint(path, model=model, optimizer=optimizer, ranks=self._ranks)
+        else:
+            checkpoint = read_checkpoint(path)
+        checkpoint.restore(model, optimizer)
         return path, checkpoint.step, checkpoint.state
 
     def put(self, step: int, state: Mapping[str, Any], *, best_step: int | None) -> Path:

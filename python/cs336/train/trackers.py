@@ -6,6 +6,7 @@
 import contextlib
 import math
 import os
+import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -98,7 +99,7 @@ class _Wandb:
         run_dir = Path(config.run_dir)
         id_file = run_dir / "wandb_id"
         if not id_file.exists():
-            id_file.write_text(wandb.util.generate_id(), encoding="utf-8")
+            id_file.write_text(secrets.token_hex(4), encoding="utf-8")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "cs336"),
             name=run_dir.name,
