@@ -190,7 +190,7 @@ def test_row_26_a_loss_that_is_no_number_stops_the_run_with_a_record_and_the_las
 def test_row_27_a_run_killed_in_the_middle_of_a_step_ends_with_the_bytes_of_an_undisturbed_one(
     config: TrainConfig, tmp_path: Path, accumulation: int
 ) -> None:
-    config = dataclasses.replace(config, accumulation=accumulation)
+    config = dataclasses.replace(config, micro_batch_size=config.batch_size // accumulation)
     undisturbed = elsewhere(config, "undisturbed")
     train(undisturbed)
     (tmp_path / "run.toml").write_text(to_toml(config))

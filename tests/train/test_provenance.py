@@ -13,13 +13,13 @@ def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path: Path) -> None
     (tmp_path / ".git" / "HEAD").write_text("ref: refs/main\n")
     (tmp_path / ".git" / "refs" / "main").write_text("abc\n")
     (tmp_path / "venv").mkdir()
-    assert provenance._commit(tmp_path) == "abc"
-    assert provenance._commit(tmp_path / "venv") is None
+    assert provenance._commit_without_git(tmp_path) == "abc"
+    assert provenance._commit_without_git(tmp_path / "venv") is None
     (tmp_path / ".git" / "refs" / "main").unlink()
     (tmp_path / ".git" / "packed-refs").write_text("# pack-refs\nabd refs/main\n")
-    assert provenance._commit(tmp_path) == "abd"
+    assert provenance._commit_without_git(tmp_path) == "abd"
     (tmp_path / ".git" / "HEAD").write_text("abe\n")
-    assert provenance._commit(tmp_path) == "abe"
+    assert provenance._commit_without_git(tmp_path) == "abe"
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -36,8 +36,10 @@ def test_what_is_not_committed_is_named_and_can_be_applied_again(tmp_path: Path)
     assert code_version(tmp_path)["uncommitted"] == []
     assert uncommitted_changes(tmp_path) == b""
     (tmp_path / "code.py").write_text("new\n")
-    (tmp_path / "more.py").write_text("more\n")
-    assert code_version(tmp_path)["uncommitted"] == ["code.py", "more.py"]
+    (tmp_path / "more code.py").write_text("more\n")
+    version = code_version(tmp_path)
+    assert version["uncommitted"] == ["code.py", "more code.py"]
+    assert version["commit"] == provenance._commit_without_git(tmp_path)
     (tmp_path / "p.patch").write_bytes(uncommitted_changes(tmp_path))
     git(tmp_path, "checkout", "code.py")
     git(tmp_path, "apply", "p.patch")

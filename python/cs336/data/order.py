@@ -1,8 +1,8 @@
 """Which windows of a token file a step reads: a pure function of the seed and the step.
 
-Two orders. `PermutedWindows` reads every window once before it reads any again; `RandomWindows` draws each anew, so that
-after one epoch's worth of draws 37 % of the text has not been seen while the rest repeats. Neither keeps a state or a
-list: nothing needs saving, and any number of ranks find the rows of a step by themselves.
+Two orders. `PermutedWindows` reads every window once before it reads any again; `RandomWindows` draws each anew, so
+that after one epoch's worth of draws 37 % of the text has not been seen while the rest repeats. Neither keeps a state
+or a list: nothing needs saving, and any number of ranks find the rows of a step by themselves.
 """
 
 from typing import Literal, Protocol
@@ -78,8 +78,8 @@ def window_order(name: Order, num_ids: int, context_length: int, *, seed: int) -
     Raises:
         ValueError: The file is shorter than one window and its last target.
     """
-    order = {"permuted": PermutedWindows, "random": RandomWindows}[name]
-    return order(num_ids, context_length, seed=seed)
+    kinds: dict[str, type[PermutedWindows | RandomWindows]] = {"permuted": PermutedWindows, "random": RandomWindows}
+    return kinds[name](num_ids, context_length, seed=seed)
 
 
 def draw_starts(num_starts: int, num_windows: int, *, generator: torch.Generator | None) -> Starts:

@@ -320,7 +320,7 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
     samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
     rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
     num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
-    chosen = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=num_steps, compiled=plan.compile)
+    chosen = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=num_steps, compiled=bool(plan.compile))
     return dataclasses.replace(chosen, num_threads=plan.num_threads)
 
 

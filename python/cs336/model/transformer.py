@@ -30,7 +30,8 @@ class TransformerBlock(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        feed_forward = {"swiglu": SwiGLU, "silu": SiLUFeedForward}[config.ffn]
+        kinds: dict[str, type[SwiGLU | SiLUFeedForward]] = {"swiglu": SwiGLU, "silu": SiLUFeedForward}
+        feed_forward = kinds[config.ffn]
         self.ln1 = _build_norm(config, device=device, dtype=dtype)
         self.attn = MultiHeadSelfAttention(
             config.d_model,
@@ -44,9 +45,7 @@ class TransformerBlock(nn.Module):
             generator=generator,
         )
         self.ln2 = _build_norm(config, device=device, dtype=dtype)
-        self.ffn: SwiGLU | SiLUFeedForward = feed_forward(
-            config.d_model, config.d_hidden, device=device, dtype=dtype, generator=generator
-        )
+        self.ffn = feed_forward(config.d_model, config.d_hidden, device=device, dtype=dtype, generator=generator)
         if config.projection_init == "zero":
             nn.init.zeros_(self.attn.output_proj.weight)
             nn.init.zeros_(self.ffn.w2.weight)

@@ -108,7 +108,7 @@ class AdamW(Optimizer):
 
 
 @torch.compile(dynamic=False)
-def _move_in_one_pass(
+def _move_in_one_pass(  # noqa: PLR0917
     params: list[Tensor],
     grads: list[Tensor],
     ms: list[Tensor],

@@ -9,8 +9,8 @@ from torch import nn
 def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], *, with_muon: bool) -> list[dict[str, Any]]:
     """Sort parameters into groups for AdamW or Muon; empty groups are left out.
 
-    Matrices decay; the gains of norms do not, since decay would pull them to 0 and not to 1, where they start. With Muon
-    the blocks' matrices are orthogonalised; embedding and head are tables of rows by id, and stay with AdamW.
+    Matrices decay; the gains of norms do not, since decay would pull them to 0 and not to 1, where they start. With
+    Muon the blocks' matrices are orthogonalised; embedding and head are tables of rows by id, and stay with AdamW.
     """
     blocks: list[nn.Parameter] = []
     tables: list[nn.Parameter] = []

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cs336.optim.adamw import AdamW
 
-# The quintic of Keller Jordan's Muon: f(x) = a x + b x^3 + c x^5 sends all of (0.01, 1] near 1 in five rounds. It does not
-# converge, and need not: singular values between 0.7 and 1.2 do as well.
+# The quintic of Keller Jordan's Muon: f(x) = a x + b x^3 + c x^5 sends all of (0.01, 1] near 1 in five rounds. It does
+# not converge, and need not: singular values between 0.7 and 1.2 do as well.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -107,4 +107,5 @@ def orthogonalised(matrices: Float[Tensor, "*batch rows columns"], num_rounds: i
     for _ in range(num_rounds):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if is_tall else x
+    result: Tensor = x.mT if is_tall else x
+    return result

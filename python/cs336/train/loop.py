@@ -8,12 +8,10 @@ checkpoint), and a checkpoint knows which of it is done.
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -31,10 +29,11 @@ from cs336.train.loss import bits_per_byte
 from cs336.train.meter import Meter
 from cs336.train.parallel import own_share, whole_model
 from cs336.train.progress import DivergedError, Progress, Status, TrainResult
+from cs336.train.recorder import Recorder
 from cs336.train.runlog import Record, RunLog, open_log
 from cs336.train.shelf import Shelf
 from cs336.train.signals import StopRequestedError, StopSignals
-from cs336.train.trackers import Trackers, require_trackers
+from cs336.train.trackers import require_trackers
 
 _GRACE_S = 2.0
 
@@ -94,7 +93,7 @@ class _Run:
     """One call of `train`. Creating it checks everything that can be checked before anything is written."""
 
     log: RunLog
-    trackers: Trackers | None = None
+    recorder: Recorder
 
     def __init__(
         self,
@@ -120,7 +119,6 @@ class _Run:
         self.checkpoint: Path | None = None
         self.saved: tuple[int, int, int] | None = None
         self.stopped_by: int | None = None
-        self.began = time.perf_counter()
 
     def start(self, log: RunLog) -> None:
         """Write down what is run, and take up the run where its last whole checkpoint left it."""
@@ -144,22 +142,26 @@ class _Run:
         on_ranks = f", on {ranks} ranks" if ranks > 1 else ""
         log.note(f"{verb} at step {self.step} of {self.config.num_steps} on {device} in {precision}{on_ranks}")
 
-        if self.ranks.is_first and self.config.trackers:
-            self.trackers = Trackers(self.config, step=self.step)
+        self.recorder = Recorder(
+            self.config,
+            log,
+            is_first=self.ranks.is_first,
+            step=self.step,
+            elapsed_s=self.progress.elapsed_s,
+            on_record=self.on_record,
+        )
 
     def close(self) -> None:
         """Leave nothing under way, however the run ended."""
         self.agreement.close()
-        if self.trackers is not None:
-            self.trackers.close()
+        self.recorder.close()
 
     def go_on(self, signals: StopSignals) -> TrainResult:
         """Take the remaining steps, with what is due between them."""
-        self.began = time.perf_counter() - self.progress.elapsed_s
         try:
             is_whole = self._take_steps(signals)
         except DivergedError as diverged:
-            self._record_divergence(diverged)
+            self.recorder.divergence(diverged, self.learner, self.inputs, checkpoint=self.checkpoint)
             return self._result("diverged")
         if not is_whole:
             return self._result("interrupted", signal=self.stopped_by)
@@ -222,7 +224,7 @@ class _Run:
 
     def _agree(self, signals: StopSignals) -> tuple[bool, int | None]:
         """Return whether time is up and which signal came, on any rank, the same on all of them."""
-        wish = 1 if time.perf_counter() - self.began >= self.time_limit_s else 0
+        wish = 1 if self.recorder.elapsed_s() >= self.time_limit_s else 0
         if signals.received is not None:
             wish = 1 + signals.received
         agreed = self.agreement.reach(wish)
@@ -269,15 +271,14 @@ class _Run:
             raise DivergedError(self.step - 1, loss=math.nan, grad_norm=self.progress.grad_norm)
 
     def _evaluate(self, dataset: TokenDataset) -> Evaluation:
-        with self.learner.autocast():
-            return evaluate_on_ranks(
-                self.learner.objective,
-                dataset,
-                batch_size=self.config.eval_batch_size or self.learner.num_rows,
-                context_length=self.config.model.context_length,
-                device=self.learner.device,
-                ranks=self.ranks,
-            )
+        return evaluate_on_ranks(
+            self.learner.objective,
+            dataset,
+            batch_size=self.config.eval_batch_size or self.learner.micro_batch_size,
+            context_length=self.config.model.context_length,
+            device=self.learner.device,
+            ranks=self.ranks,
+        )
 
     def _samples(self) -> list[tuple[str, str]]:
         """Return the prompts with their continuations, on the first rank; every rank must call this."""
@@ -287,7 +288,7 @@ class _Run:
         if model is None:
             return []
         # products of a single row are too small to share: a second thread would only be waited for
-        with self.learner.autocast(), cpu_threads(1):
+        with cpu_threads(1):
             return [
                 (
                     prompt,
@@ -306,8 +307,9 @@ class _Run:
 
     def _record_training(self) -> None:
         losses, seconds = self.progress.take_unrecorded()
-        self._record(
+        self.recorder.record(
             "train",
+            self.step,
             loss=self.progress.train_loss,
             lr=self.learner.learning_rate(self.step - 1),
             grad_norm=self.progress.grad_norm,
@@ -317,53 +319,22 @@ class _Run:
     def _record_validation(self, evaluation: Evaluation) -> None:
         if not math.isfinite(evaluation.loss):
             raise DivergedError(self.step - 1, loss=evaluation.loss, grad_norm=self.progress.grad_norm)
-        values: dict[str, Any] = {"loss": evaluation.loss, "perplexity": evaluation.perplexity}
-        if self.inputs.bytes_per_token is not None:
-            values["bits_per_byte"] = bits_per_byte(evaluation.loss, self.inputs.bytes_per_token)
-        self.progress.validate(self.step, loss=evaluation.loss, bits_per_byte=values.get("bits_per_byte"))
-        self._record("valid", **values, num_tokens=evaluation.num_tokens)
+        size = self.inputs.bytes_per_token
+        bits = None if size is None else bits_per_byte(evaluation.loss, size)
+        self.progress.validate(self.step, loss=evaluation.loss, bits_per_byte=bits)
+        self.recorder.validation(self.step, evaluation, bits_per_byte=bits)
 
     def _record_samples(self, samples: list[tuple[str, str]]) -> None:
         self.progress.sampled_step = self.step
         for prompt, text in samples:
-            self._record("sample", prompt=prompt, text=text)
-
-    def _record_divergence(self, diverged: DivergedError) -> None:
-        inputs, _ = self.learner.batch(self.inputs.train, diverged.step)
-        batch_sha256 = hashlib.sha256(inputs.cpu().numpy().tobytes()).hexdigest()
-        lr = self.learner.learning_rate(diverged.step)
-        self._record(
-            "diverged",
-            step=diverged.step + 1,
-            loss=diverged.loss,
-            grad_norm=diverged.grad_norm,
-            lr=lr,
-            batch={"seed": self.config.seed, "step": diverged.step, "sha256": batch_sha256},
-        )
-        self.log.note(
-            f"diverged at step {diverged.step + 1}: loss {diverged.loss}, gradient norm {diverged.grad_norm}, "
-            f"learning rate {lr:g}; last good checkpoint: {self.checkpoint or 'none'}"
-        )
-
-    def _record(self, kind: str, *, step: int | None = None, **values: Any) -> None:
-        if not self.ranks.is_first:
-            return
-        step = self.step if step is None else step
-        elapsed_s = round(time.perf_counter() - self.began, 3)
-        record = {"kind": kind, "step": step, "tokens": step * self.config.tokens_per_step, "elapsed_s": elapsed_s}
-        record |= values
-        self.log.record(record)
-        if self.trackers is not None:
-            self.trackers.record(record)
-        if self.on_record is not None:
-            self.on_record(record)
+            self.recorder.record("sample", self.step, prompt=prompt, text=text)
 
     def _save(self) -> None:
         """Write a checkpoint of this point of the run, unless it is there."""
         if self.saved == self._point():
             return
         self._check_finite()
-        self.progress.elapsed_s = time.perf_counter() - self.began
+        self.progress.elapsed_s = self.recorder.elapsed_s()
         self.log.sync()
         state = {"progress": dataclasses.asdict(self.progress), "data": self.inputs.facts()}
         self.checkpoint = self.shelf.put(self.step, state, best_step=self.progress.best_step)
@@ -378,7 +349,7 @@ class _Run:
             run_dir=str(self.log.run_dir),
             step=self.step,
             num_tokens=self.step * self.config.tokens_per_step,
-            elapsed_s=time.perf_counter() - self.began,
+            elapsed_s=self.recorder.elapsed_s(),
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             signal=signal,
         )

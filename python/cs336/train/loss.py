@@ -48,7 +48,7 @@ def chunked_cross_entropy(
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917
         ctx: Any,
         hidden: Tensor,
         head: Tensor,
@@ -62,7 +62,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=wide, device=hidden.device)
         hidden_grads = []
         head_grad = torch.zeros(head.shape if wants_gradients else (), dtype=wide, device=head.device)
-        for chunk, ids in zip(hidden.split(chunk_size), targets.split(chunk_size), strict=True):
+        for chunk, ids in zip(torch.split(hidden, chunk_size), torch.split(targets, chunk_size), strict=True):
             logits = (chunk @ weight.T).to(wide)
             if softcap is not None:
                 logits = softcap * torch.tanh(logits / softcap)

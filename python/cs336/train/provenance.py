@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,21 @@ def now() -> str:
 
 def code_version(root: Path = _CHECKOUT) -> dict[str, Any]:
     """Return the package's version and, in a checkout, the commit it stands at and the files that differ from it."""
-    return {"cs336": cs336.__version__, "commit": _commit(root), "uncommitted": uncommitted_files(root)}
+    listing = _git(root, "status", "--porcelain=v2", "--branch", "-z")  # one call says both
+    if listing is None:
+        return {"cs336": cs336.__version__, "commit": _commit_without_git(root), "uncommitted": None}
+    entries = [entry for entry in listing.decode(errors="replace").split("\0") if entry]
+    commit = next((entry.split()[2] for entry in entries if entry.startswith("# branch.oid ")), None)
+    return {"cs336": cs336.__version__, "commit": commit, "uncommitted": sorted(_changed_files(entries))}
 
 
-def uncommitted_files(root: Path = _CHECKOUT) -> list[str] | None:
-    """Return the files of a checkout that are not as committed; None if it is none, or git is not to be had."""
-    listing = _git(root, "status", "--porcelain")
-    return None if listing is None else sorted(line[3:] for line in listing.decode(errors="replace").splitlines())
+def _changed_files(entries: list[str]) -> Iterator[str]:
+    """Yield the paths of `git status --porcelain=v2`, which stand behind a fixed number of fields."""
+    fields_before_path = {"1": 8, "2": 9, "u": 10, "?": 1}
+    for entry in entries:
+        count = fields_before_path.get(entry.split(" ", 1)[0])
+        if count is not None:
+            yield entry.split(" ", count)[count]
 
 
 def uncommitted_changes(root: Path = _CHECKOUT) -> bytes:
@@ -69,11 +78,8 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _commit(root: Path) -> str | None:
+def _commit_without_git(root: Path) -> str | None:
     """Return the commit of the checkout at `root`, not of one further up: an installed package may lie in another's."""
-    said_by_git = _git(root, "rev-parse", "HEAD")
-    if said_by_git is not None:
-        return said_by_git.decode().strip()
     git = root / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()

@@ -94,13 +94,12 @@ class RunLog:
         """Write what is known when a run begins or goes on; a resumed one keeps its first start."""
         if tokenizer is not None:
             tokenizer.save(self.run_dir / "tokenizer.json")
-        patch = uncommitted_changes()
+        code = code_version()
+        patch = uncommitted_changes() if code["uncommitted"] else b""
         if patch:
             write_file(self.run_dir / "uncommitted.patch", patch)
         begin = {"resumed": {"at": now(), "step": step}} if self.is_resumed else {"started": now()}
-        self.describe(
-            config=to_dict(self._config), code=code_version(), machine=machine(), **begin, **facts, result=None
-        )
+        self.describe(config=to_dict(self._config), code=code, machine=machine(), **begin, **facts, result=None)
 
     def end(self, result: Mapping[str, Any]) -> None:
         """Write what came of the run."""
