@@ -16,6 +16,7 @@ from cs336.cli.exit import ExitCode, run_guarded
 from cs336.cli.generate import Generate
 from cs336.cli.hf import Export, Import
 from cs336.cli.runs import RunsGroup
+from cs336.cli.sweep import Ablate, Sweep
 from cs336.cli.tokenizer import TokenizerGroup
 from cs336.cli.train import Train
 
@@ -24,6 +25,8 @@ _Command = (
     | Annotated[TokenizerGroup, tyro.conf.subcommand("tokenizer")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[RunsGroup, tyro.conf.subcommand("runs")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]
