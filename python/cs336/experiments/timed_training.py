@@ -1,4 +1,4 @@
-"""Training a tokenizer under the clock, in a process that imports nothing else: its peak of memory is the training's."""
+"""Training a tokenizer under the clock, in a process that does nothing else, so that its peak of memory tells."""
 
 import resource
 import sys
