@@ -4,7 +4,7 @@ import pytest
 
 from cs336.experiments.prepare import END_OF_TEXT
 from cs336.experiments.tokenizer_report import study_markdown, write_study
-from cs336.experiments.tokenizer_study import PILE_BYTES, Corpus, measure, study_tokenizers
+from cs336.experiments.tokenizer_study import PILE_BYTES, Corpus, _is_word, measure, study_tokenizers
 from cs336.tokenizer import Tokenizer, train_bpe
 
 WORDS = {"animals": ["cat", "horse", "elephant", "mouse"], "numbers": ["1234", "77", "5,000", "0.5%"]}
@@ -79,3 +79,11 @@ def test_corpora_that_cannot_be_told_apart_or_sampled_are_refused(corpora, tmp_p
         study_tokenizers(corpora[0], corpora[0], tmp_path)
     with pytest.raises(ValueError, match=r"has 40 documents, 50 are to be sampled"):
         study_tokenizers(*corpora, tmp_path, num_sampled=50)
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [(" elephant", True), ("UUUU", False), ("pricksprick", True), ("pickspicks", False), ("--", False)],
+)
+def test_words_are_letters_and_not_one_thing_over_and_over(token, expected):
+    assert _is_word(token) is expected

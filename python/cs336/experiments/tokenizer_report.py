@@ -20,6 +20,7 @@ from cs336.train.durable import write_file
 _COLORS = ("#0f766e", "#c2410c")
 _INK = "#334155"
 _NUM_SCRIPTS = 6
+_LEAST_SHARE = 0.001
 _NUM_EXAMPLES = 12
 
 
@@ -104,7 +105,7 @@ def _longest(training: Training) -> str:
         "all of them are words, which is what frequent text of this kind repeats"
         if training.num_words == count
         else f"{training.num_words} of these {count} are words; the others are what the corpus repeats beside words: "
-        "rules of punctuation, markup, text decoded wrongly"
+        "rules, indentation, one letter over and over, text decoded wrongly"
     )
     return f"The longest tokens of {training.corpus}: {tokens}. {verdict[0].upper()}{verdict[1:]}.\n"
 
@@ -152,6 +153,7 @@ def _scripts(study: Study) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         rows += [
             (pair, fact.script, f"{fact.num_bytes / total:.1%}", f"{fact.bytes_per_token:.2f}")
             for fact in facts[:_NUM_SCRIPTS]
+            if fact.num_bytes >= _LEAST_SHARE * total
         ]
     return ("tokenizer and text", "script", "share of bytes", "bytes/token"), rows
 

@@ -28,6 +28,7 @@ NUM_RESAMPLES = 1000
 _BY_SCRIPT_BYTES = 4 << 20  # of the held-out text: enough for shares, little to hold
 _ROUNDS = 3
 _WORD = re.compile(r" ?[^\W\d_]+")
+_REPEATED = re.compile(r" ?(.+?)\1+")
 Say = Callable[[str], object]
 
 
@@ -60,7 +61,7 @@ class Training:
         stages_s: Wall clock of counting pretokens and of merging pairs.
         peak_bytes: Most memory that the process held, Python included.
         longest: The longest tokens, spelled out.
-        num_words: How many of them are words: letters, after a space or not.
+        num_words: How many of them look like words: letters, after a space or not, and not one thing over and over.
     """
 
     corpus: str
@@ -217,8 +218,13 @@ def train_apart(corpus: Corpus, path: Path) -> Training:
         stages_s=stages_s,
         peak_bytes=peak_bytes,
         longest=tuple(map(spell_listed, longest)),
-        num_words=sum(_WORD.fullmatch(token.decode(errors="replace")) is not None for token in longest),
+        num_words=sum(_is_word(token.decode(errors="replace")) for token in longest),
     )
+
+
+def _is_word(token: str) -> bool:
+    """Tell whether a token is letters, after a space or not, and not one thing over and over."""
+    return _WORD.fullmatch(token) is not None and _REPEATED.fullmatch(token) is None
 
 
 def measure(
