@@ -94,7 +94,9 @@ def response_key(study: Study) -> str | None:
     candidates = [
         key
         for key, values in varied.items()
-        if all(isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in values.values())
+        if all(
+            isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in values.values()
+        )
     ]
     own = [key for key in candidates if len({str(value) for value in varied[key].values()}) == len(study.rows)]
     if len(varied) == 1 and own:
@@ -115,12 +117,23 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
         axes.plot(broken, [top] * len(broken), marker="x", markersize=8, color=_BROKEN, linestyle="none", clip_on=False)
         axes.set_ylim(top=top)
         axes.annotate(
-            "diverged", (min(broken), top), xytext=(-7, -3), textcoords="offset points", ha="right", va="top", color=_BROKEN
+            "diverged",
+            (min(broken), top),
+            xytext=(-7, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=_BROKEN,
         )
     if lowest:
         x = min(lowest, key=lambda each: lowest[each])
         axes.annotate(
-            f"{lowest[x]:.3f}", (x, lowest[x]), xytext=(0, -14), textcoords="offset points", ha="center", color=_COLORS[0]
+            f"{lowest[x]:.3f}",
+            (x, lowest[x]),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="center",
+            color=_COLORS[0],
         )
         axes.margins(y=0.18)
 
@@ -169,4 +182,8 @@ def _clock(seconds: float, _: int) -> str:
 
 def _short(value: float) -> str:
     text = f"{value:.3g}"
-    return text if value >= 0.01 or "e" in text else f"{value:.2e}".replace(".00e", "e").replace("0e-", "e-").replace("e-0", "e-")
+    return (
+        text
+        if value >= 0.01 or "e" in text
+        else f"{value:.2e}".replace(".00e", "e").replace("0e-", "e-").replace("e-0", "e-")
+    )
