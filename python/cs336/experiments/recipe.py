@@ -30,8 +30,8 @@ A recipe is a TOML file::
     grid = { "optim.lr" = [1e-3, 2e-3] }
 
 `mixed_budgets = true` allows runs that see different numbers of tokens. Without `model.vocab_size` a run has as many
-ids as its tokenizer. Those of the package (`recipes/*.toml`) are known by name, and so are the presets (`presets/*.toml`):
-common settings that make every recipe fit a kind of machine.
+ids as its tokenizer. Those of the package (`recipes/*.toml`) are known by name, and so are the presets
+(`presets/*.toml`): common settings that make every recipe fit a kind of machine.
 """
 
 import importlib.resources

@@ -75,8 +75,8 @@ def toy_section() -> Section:
         question="What do rates of 1, 10, 100 and 1000 do to the mean square of 100 weights?",
         words=(
             "Each step multiplies the loss by (1 - 2 lr / (100 sqrt(t + 1)))²: higher rates learn faster as long as "
-            "that is below 1. At 100 the first factor is (1 - 2)² = 1, after which it falls fastest of all; at 1000 it is "
-            "361, and the loss explodes.",
+            "that is below 1. At 100 the first factor is (1 - 2)² = 1, after which it falls fastest of all; at 1000 it "
+            "is 361, and the loss explodes.",
         ),
         tables=(Table(header=header, rows=tuple(toy_sgd.toy_table())),),
     )
