@@ -77,6 +77,7 @@ def test_ablations_compare_each_part_on_the_budget_of_the_baseline(cs336):
         (("ablate", "best", *SMOKE), "has several variants; say which to ablate"),
         (("ablate", "best", "--variant", "x", *SMOKE), "has no variant 'x'"),
         (("sweep", "batch-size", *SMOKE, "--bracket"), "needs a grid over optim.lr alone"),
+        (("sweep", "learning-rate", *SMOKE, "--bracket", "--executor", "sbatch"), "give --bracket another --executor"),
         (("sweep", "base", *SMOKE, "--executor", "debug", "--slurm", "gpu"), "--slurm must look like"),
     ],
 )

@@ -149,6 +149,8 @@ class Work:
         if options.dry_run:
             outcomes = [outcome_of(run) for run in runs]
         elif options.executor == "sbatch":
+            if self.bracket:
+                raise UsageError("a search reads the results of each round: give --bracket another --executor")
             record_sweep(self.recipe, self.out)
             script = write_sbatch(
                 runs, self.out, name=self.recipe.name, at_once=max(options.jobs, 1), options=options.slurm

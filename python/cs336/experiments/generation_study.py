@@ -23,7 +23,7 @@ from cs336.generate import stream
 from cs336.model import ModelConfig, TransformerLM
 from cs336.tokenizer import Tokenizer
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
-from cs336.train.device import cpu_threads, default_num_threads
+from cs336.train.device import choose_device, cpu_threads, default_num_threads
 from cs336.train.durable import write_file
 from cs336.train.loss import cross_entropy
 
@@ -104,7 +104,8 @@ def study_generation(run_dir: Path, config: GenerationConfig) -> list[Writing]:
     valid = checkpoint.config["data"].get("valid")
     if valid is None:
         raise ValueError(f"{run_dir} has no held-out file to take prompts from; train with data.valid")
-    model = TransformerLM(from_dict(ModelConfig, checkpoint.config["model"], source=str(latest)))
+    shape = from_dict(ModelConfig, checkpoint.config["model"], source=str(latest))
+    model = TransformerLM(shape, device=choose_device("auto"))
     checkpoint.restore(model)
     model.eval()
     documents = list(
@@ -265,8 +266,9 @@ def _loss(model: TransformerLM, prompt: Sequence[int], body: Sequence[int]) -> f
         start = max(0, done - context // 2) if len(ids) - 1 > context else 0
         window = ids[start : start + context + 1]
         first = done - start - 1  # position in the window that predicts the first id not yet counted
-        logits: Tensor = model(torch.tensor(window[:-1]))
-        targets = torch.tensor(window[1:])
-        total += cross_entropy(logits[first:], targets[first:]).item() * (len(targets) - first)
+        inputs = torch.tensor(window, device=model.token_embeddings.weight.device)
+        logits: Tensor = model(inputs[:-1])
+        targets = inputs[1 + first :]
+        total += cross_entropy(logits[first:], targets).item() * len(targets)
         done = start + len(window)
     return total
