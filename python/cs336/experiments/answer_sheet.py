@@ -5,6 +5,7 @@ done is passed over, down to the single run; a call with the same words goes on 
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ from cs336.train.learner import measure_tokens_per_s
 
 PresetName = Literal["smoke", "cpu", "gpu"]
 SWEEPS = ("learning-rate", "batch-size", "batch-size-steps", "ablations", "best", "main-experiment")
+_MOST_SAMPLED = 10  # documents, of each held-out text
 _FEWEST_STEPS = 60
 _NUM_VALIDATIONS = 8
 _EXTRA_RATES = 3  # that a search usually adds to its grid
@@ -53,12 +55,14 @@ class Scale:
         minutes: Wall clock for all runs together; None leaves their budgets as the recipes say.
         vocab_sizes: Ids of the two tokenizers.
         limit_bytes: Most text of a corpus that is gathered from many files.
+        valid_share: Share of its documents that are held out.
         generation: What is tried when writing.
     """
 
     minutes: float | None
     vocab_sizes: tuple[int, int]
     limit_bytes: int | None
+    valid_share: float
     generation: GenerationConfig
 
 
@@ -66,16 +70,25 @@ SCALES: dict[str, Scale] = {
     "smoke": Scale(
         minutes=None,
         vocab_sizes=(400, 400),
-        limit_bytes=200_000,
+        limit_bytes=300_000,
+        valid_share=0.2,
         generation=GenerationConfig(
             temperatures=(0.0, 1.0), top_ps=(1.0,), num_texts=2, num_prompt_ids=4, max_new_tokens=8
         ),
     ),
     "cpu": Scale(
-        minutes=110.0, vocab_sizes=(4096, 4096), limit_bytes=30_000_000, generation=GenerationConfig(num_texts=12)
+        minutes=110.0,
+        vocab_sizes=(4096, 4096),
+        limit_bytes=30_000_000,
+        valid_share=0.02,
+        generation=GenerationConfig(num_texts=12),
     ),
     "gpu": Scale(
-        minutes=None, vocab_sizes=(10_000, 32_000), limit_bytes=None, generation=GenerationConfig(num_texts=64)
+        minutes=None,
+        vocab_sizes=(10_000, 32_000),
+        limit_bytes=None,
+        valid_share=0.01,
+        generation=GenerationConfig(num_texts=64),
     ),
 }
 
@@ -160,7 +173,8 @@ class AnswerSheet:
             name, chosen = (files[0].stem, list(files)) if files else default_files(index)
             limit = None if files else scale.limit_bytes
             folder = config.out / f"text-{index + 1}"
-            found.append(texts_of(name, chosen, folder, valid=valid, limit_bytes=limit))
+            texts = texts_of(name, chosen, folder, valid=valid, limit_bytes=limit, valid_share=scale.valid_share)
+            found.append(texts)
         return found[0], found[1]
 
     def _prepare(self, texts: Texts, folder: Path, *, vocab_size: int) -> DataConfig:
@@ -180,7 +194,11 @@ class AnswerSheet:
             Corpus(name=texts.name, train=texts.train, valid=texts.valid, vocab_size=size)
             for texts, size in zip((first, second), scale.vocab_sizes, strict=True)
         ]
-        write_study(study_tokenizers(corpora[0], corpora[1], folder, say=self.say), folder)
+        num_sampled = min(
+            sum(1 for _ in itertools.islice(documents(corpus.valid), _MOST_SAMPLED)) for corpus in corpora
+        )
+        study = study_tokenizers(corpora[0], corpora[1], folder, num_sampled=num_sampled, say=self.say)
+        write_study(study, folder)
 
     def _budget(self, data: DataConfig, scale: Scale) -> "Budget":
         """Return the budget of a run; chosen once, since a run that was cut off goes on only with the same config."""

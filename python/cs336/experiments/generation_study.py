@@ -173,11 +173,11 @@ def _capital(text: str) -> str:
 
 
 def _documents(ids: Any, eos_id: int, config: GenerationConfig) -> Iterator[list[int]]:
-    """Yield held-out documents with their end, the separator before each in front, long enough to give a prompt."""
+    """Yield held-out documents between two end-of-text ids, if they are long enough to give a prompt."""
     ends = np.flatnonzero(np.asarray(ids) == eos_id)
-    for begin, end in itertools.pairwise(ends):
+    for begin, end in itertools.pairwise([-1, *ends]):
         if end - begin > config.num_prompt_ids + _NGRAM:
-            yield ids[begin : end + 1].tolist()
+            yield [eos_id, *ids[begin + 1 : end + 1].tolist()]
 
 
 def _held_out(

@@ -167,8 +167,7 @@ def _figure() -> tuple[Figure, Axes]:
 def _svg(figure: Figure) -> str:
     """Return the figure as SVG text: letters stay letters, and nothing in it depends on the time or on chance."""
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "cs336", "font.family": "sans-serif"}
-    with mpl.rc_context(settings):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cs336", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
