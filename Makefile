@@ -44,11 +44,11 @@ format: setup  ## put both languages in order
 	$(BIN)/ruff check --fix --quiet || true
 	$(BIN)/ruff format
 
-bench: setup  ## time us beside our peers, in one run (installs them first)
+bench: setup  ## time us beside our peers, tables and plots to bench-results/ (installs them first): ARGS="--text FILE ..."
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' --no-build-isolation
-	$(BIN)/python benches/train_bpe.py $(ARGS)
-	$(BIN)/python benches/superbpe.py $(ARGS)
-	$(BIN)/python benches/encode.py $(ARGS)
+	$(BIN)/python benches/train_bpe.py --out bench-results $(ARGS)
+	$(BIN)/python benches/superbpe.py --out bench-results $(ARGS)
+	$(BIN)/python benches/encode.py --out bench-results $(ARGS)
 
 wheel: setup  ## build the wheel for this platform into dist/
 	$(BIN)/maturin build --release --locked --out dist
