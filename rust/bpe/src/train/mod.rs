@@ -13,7 +13,7 @@ pub use self::superwords::{SecondStage, SuperTrainer};
 use self::tokens::Tokens;
 use self::words::Words;
 use crate::control::Control;
-use crate::count::{CountTable, for_each_chunk, for_each_piece};
+use crate::count::{CountRules, CountTable, RunReader, Total, for_each_chunk, for_each_piece};
 use crate::error::{Error, Result};
 use crate::files::text::TextFile;
 use crate::split::cut::Cutter;
@@ -149,6 +149,33 @@ impl Trainer {
         for_each_piece(tables, CountTable::new, texts, cutter, options.num_threads, control, count)
     }
 
+    /// Adds counts that [`Counter`](crate::Counter) wrote to a file: as if the texts were counted here.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for counts by another pattern or other special tokens, and if they may exceed 64 bits
+    /// together; [`Error::Malformed`] for a damaged file; [`Error::Io`], [`Error::Interrupted`].
+    pub fn add_counts(&mut self, path: &Path, control: &Control) -> Result<()> {
+        let mut reader = RunReader::open(path)?;
+        let summary = reader.summary();
+        CountRules::new(&self.options.pattern, &self.options.special_tokens).check_equal(path, &summary.rules)?;
+        self.total.add_bytes(summary.num_bytes)?;
+        control.begin("count", summary.num_pretokens);
+        if self.tables.is_empty() {
+            self.tables.push(CountTable::new());
+        }
+        let mut num_added = 0_u64;
+        while reader.advance()? {
+            let (pretoken, count) = reader.current();
+            self.tables[0].add(pretoken, 0..pretoken.len(), count);
+            num_added += 1;
+            if num_added.is_multiple_of(1 << 14) {
+                control.check()?;
+                control.advance(1 << 14);
+            }
+        }
+        Ok(())
+    }
+
     /// Counts one pretoken `weight` times, as it is: neither special tokens nor the pattern are applied.
     ///
     /// # Errors
@@ -210,32 +237,6 @@ impl Learned {
         let learned = (0..tokens.len() as u32).map(|id| tokens.get(id).to_vec());
         let specials = new_special_tokens(special_tokens).map(|token| token.as_bytes().to_vec());
         Trained { vocab: (0..).zip(learned.chain(specials)).collect(), merges: tokens.parts(&merges), num_pretokens }
-    }
-}
-
-/// The bytes counted so far, each as often as its text weighs. No count can be greater.
-#[derive(Clone, Copy, Debug, Default)]
-struct Total(u64);
-
-impl Total {
-    /// # Errors
-    /// [`Error::InvalidArgument`] if it does not fit into 64 bits.
-    fn add(&mut self, num_bytes: usize, weight: u64) -> Result<()> {
-        let sum = u128::from(self.0) + num_bytes as u128 * u128::from(weight);
-        self.0 = u64::try_from(sum).map_err(|_| {
-            Error::invalid(format!(
-                "the texts times their weights come to {sum} bytes, expected at most {}; divide all weights by a \
-                 constant",
-                u64::MAX
-            ))
-        })?;
-        Ok(())
-    }
-
-    /// A count that is somewhat less than that of the last of so many merges, for the texts that were looked at: there
-    /// it was a 20th to a 75th of the bytes a merge. A bad guess costs time, not exactness.
-    fn threshold(self, num_merges: usize) -> u64 {
-        self.0 / 100 / num_merges.max(1) as u64
     }
 }
 
@@ -314,7 +315,7 @@ mod tests {
                 trainer.add_pretoken(word, *weight).unwrap();
             }
             // Whatever is guessed of the counts.
-            trainer.total = Total(100 * num_merges as u64 * threshold);
+            trainer.total = Total::of(100 * num_merges as u64 * threshold);
             prop_assert_eq!(trainer.finish(&Control::new()).unwrap().merges, expected);
         }
 

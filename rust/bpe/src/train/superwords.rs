@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::pairs::{Limits, Pairs};
 use super::words::Words;
-use super::{Learned, Total, TrainOptions, Trained, Trainer};
+use super::{Learned, TrainOptions, Trained, Trainer};
 use crate::control::Control;
-use crate::count::{LongCounts, for_each_chunk, for_each_piece};
+use crate::count::{LongCounts, Total, for_each_chunk, for_each_piece};
 use crate::encode::{Cache, Subwords};
 use crate::error::{Error, Result};
 use crate::files::text::TextFile;
