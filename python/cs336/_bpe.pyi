@@ -8,13 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-__all__ = ["Contents", "EncodeIterator", "Tokenizer", "Trainer", "read_gpt2", "read_hf", "read_tiktoken"]
+__all__ = [
+    "Contents",
+    "Counter",
+    "EncodeIterator",
+    "Tokenizer",
+    "Trainer",
+    "merge_counts",
+    "read_count_summary",
+    "read_gpt2",
+    "read_hf",
+    "read_tiktoken",
+]
 
 _StrPath = str | os.PathLike[str]
 _Progress = Callable[[str, int, int], object]
 _SpecialTokens = Iterable[str] | Mapping[str, int]
 _Vocab = dict[int, bytes]
 _Merges = list[tuple[bytes, bytes]]
+_CountSummary = tuple[str, list[str], int, int]
 
 @disjoint_base
 class Tokenizer:
@@ -94,6 +106,7 @@ class Trainer:
     ) -> Self: ...
     def count_file(self, path: _StrPath, *, weight: int = 1, progress: _Progress | None = None) -> None: ...
     def count_texts(self, texts: Sequence[str], *, weight: int = 1, progress: _Progress | None = None) -> None: ...
+    def add_counts(self, path: _StrPath, *, progress: _Progress | None = None) -> None: ...
     def begin_second_stage(
         self,
         transition_size: int,
@@ -107,6 +120,25 @@ class Trainer:
     @property
     def num_pretokens(self) -> int | None: ...
 
+@final
+class Counter:
+    def __new__(
+        cls,
+        out: _StrPath,
+        special_tokens: Iterable[str],
+        *,
+        pattern: str = "gpt2",
+        num_threads: int | None = None,
+        memory_bytes: int,
+    ) -> Self: ...
+    def count_file(self, path: _StrPath, *, weight: int = 1, progress: _Progress | None = None) -> None: ...
+    def count_texts(self, texts: Sequence[str], *, weight: int = 1, progress: _Progress | None = None) -> None: ...
+    def finish(self, *, progress: _Progress | None = None) -> _CountSummary: ...
+
+def merge_counts(
+    inputs: Sequence[_StrPath], out: _StrPath, *, progress: _Progress | None = None
+) -> _CountSummary: ...
+def read_count_summary(path: _StrPath) -> _CountSummary: ...
 @final
 class Contents:
     @property

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cs336 import _bpe
 
@@ -17,7 +18,7 @@ BATCH_CHARACTERS = 8 << 20
 
 
 def train_bpe(
-    input_path: StrPath | Sequence[StrPath] | Iterable[str],
+    input_path: StrPath | Sequence[StrPath] | Iterable[str] | None,
     vocab_size: int,
     special_tokens: Sequence[str] = (),
     *,
@@ -25,6 +26,7 @@ def train_bpe(
     min_frequency: int = 1,
     max_token_length: int | None = None,
     weights: Sequence[int] | None = None,
+    counts: Sequence[StrPath] = (),
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
@@ -34,7 +36,8 @@ def train_bpe(
 
     Args:
         input_path: a path, a list or tuple of paths (UTF-8 text files), or an iterator over texts (for a list of
-            texts: `iter(texts)`). Texts and files stand each for itself: no token reaches from one into the next.
+            texts: `iter(texts)`). Texts and files stand each for itself: no token reaches from one into the next. None
+            to train on `counts` alone.
         vocab_size: ids in all: 256 bytes, merges and special tokens. Fewer if the texts hold no more pairs.
         special_tokens: the texts are split at them, and they are never counted. They get the last ids.
         pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression: its matches are the pretokens,
@@ -42,9 +45,10 @@ def train_bpe(
         min_frequency: pairs that occur less often are not merged.
         max_token_length: in bytes; pairs that are longer together are not merged. None for no limit.
         weights: for a list of paths, how often each file counts (1 or more).
+        counts: files of `count_pretokens`, as if their texts were given here: with the same pattern and special tokens.
         num_threads: None for all cores.
         progress: called some times a second as `progress(stage, done, total)`. Stage "count": bytes of all files, or
-            characters of an iterator with total 0; stage "merge": merges.
+            characters of an iterator with total 0, or pretokens of a file of counts; stage "merge": merges.
 
     Returns:
         The vocabulary, and the merges in order of creation.
@@ -53,7 +57,7 @@ def train_bpe(
         OSError: a file cannot be read.
         ValueError: a file is not UTF-8 (names the offset), the vocabulary is too small for the bytes and special
             tokens, a special token is empty or given twice, the pattern is invalid, a limit or weight is less than 1,
-            there are not as many weights as files.
+            there are not as many weights as files, counts are damaged or of another pattern or other special tokens.
         TypeError: the iterator yields something other than str.
 
     Source: Sennrich et al. 2016, on bytes as in GPT-2; handout, section 2.4.
@@ -66,8 +70,12 @@ def train_bpe(
         min_frequency=min_frequency,
         max_token_length=max_token_length,
     )
-    source = _source(input_path, weights)
-    source.count(trainer, progress)
+    if input_path is None and not counts:
+        raise ValueError("there is nothing to train on, expected texts or counts")
+    if input_path is not None:
+        _source(input_path, weights).count(trainer, progress)
+    for path in counts:
+        trainer.add_counts(path, progress=progress)
     return trainer.finish(progress=progress)
 
 
@@ -151,26 +159,33 @@ def train_superbpe(
     return trainer.finish(progress=progress)
 
 
+class _Counts(Protocol):
+    """What texts are counted into: a trainer, or a counter that writes to a file."""
+
+    def count_file(self, path: StrPath, *, weight: int = 1, progress: Progress | None = None) -> None: ...
+    def count_texts(self, texts: Sequence[str], *, weight: int = 1, progress: Progress | None = None) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Files:
     paths: Sequence[StrPath]
     weights: Sequence[int]
 
-    def count(self, trainer: _bpe.Trainer, progress: Progress | None) -> None:
+    def count(self, counts: _Counts, progress: Progress | None) -> None:
         sizes = [Path(path).stat().st_size for path in self.paths]
         for index, (path, weight) in enumerate(zip(self.paths, self.weights, strict=True)):
             shifted = progress and _shifted(progress, sum(sizes[:index]), sum(sizes))
-            trainer.count_file(path, weight=weight, progress=shifted)
+            counts.count_file(path, weight=weight, progress=shifted)
 
 
 @dataclass(frozen=True)
 class _Texts:
     texts: Iterable[str]
 
-    def count(self, trainer: _bpe.Trainer, progress: Progress | None) -> None:
+    def count(self, counts: _Counts, progress: Progress | None) -> None:
         num_characters = 0
         for batch in _batches(self.texts):
-            trainer.count_texts(batch, weight=1)
+            counts.count_texts(batch, weight=1)
             num_characters += sum(map(len, batch))
             if progress is not None:
                 progress("count", num_characters, 0)

@@ -95,6 +95,15 @@ impl Trainer {
         })
     }
 
+    /// Add counts from a file, as if the texts were counted here.
+    #[pyo3(signature = (path, *, progress=None))]
+    fn add_counts(&mut self, py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match self.stage()? {
+            Stage::First(trainer) => run_watched(py, progress, |control| trainer.add_counts(&path, control)),
+            _ => Err(PyValueError::new_err("counts are of pretokens; the second stage counts texts anew: give it those")),
+        }
+    }
+
     /// Learn the merges up to a vocabulary of `transition_size`; what is counted from here on is counted for a second
     /// stage, whose pretokens are those of `pattern` in the tokens learned so far.
     #[pyo3(signature = (transition_size, *, pattern, max_token_words, forbidden, progress=None))]
@@ -158,7 +167,7 @@ impl Trainer {
     }
 }
 
-fn positive(name: &str, value: i64) -> PyResult<u64> {
+pub(crate) fn positive(name: &str, value: i64) -> PyResult<u64> {
     u64::try_from(value)
         .ok()
         .filter(|&value| value > 0)
