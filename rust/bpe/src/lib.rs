@@ -28,6 +28,7 @@
 //! ```
 
 mod control;
+pub mod corpus;
 mod count;
 mod encode;
 mod error;
