@@ -196,7 +196,13 @@ def texts_of(path: Path) -> Iterator[str]:
     return (json.loads(line)["text"] for line in lines_of(path))
 
 
-CASES = {"cs336": cs336, "cs336 in memory": in_memory, "gigatoken": gigatoken, "datatrove": datatrove, "megatron": megatron}
+CASES = {
+    "cs336": cs336,
+    "cs336 in memory": in_memory,
+    "gigatoken": gigatoken,
+    "datatrove": datatrove,
+    "megatron": megatron,
+}
 
 
 def write_sources(texts: list[str], folder: Path, num_files: int) -> None:
@@ -243,7 +249,10 @@ def grow(options: Namespace) -> None:
     # What making the file took is not to be counted: the work is done by a process of its own.
     child = os.fork()
     if child == 0:
-        os.execv(sys.executable, [sys.executable, __file__, *sys.argv[1:], "--workdir", str(options.workdir), "--worker", "grown"])
+        os.execv(
+            sys.executable,
+            [sys.executable, __file__, *sys.argv[1:], "--workdir", str(options.workdir), "--worker", "grown"],
+        )
     _, status = os.waitpid(child, 0)
     assert status == 0
     out = Path(options.workdir) / "grown"

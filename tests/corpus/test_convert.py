@@ -1,4 +1,4 @@
-"""Layouts are read by the programs that they are for, where those can be installed; else as these programs read them."""
+"""Layouts are read by the programs that they are for where those can be installed, else as these read them."""
 
 import itertools
 import struct
@@ -88,7 +88,9 @@ def test_datatrove_reads_ours(tmp_path):
     convert(source, tmp_path / "m.idx", vocab_size=70_001)
     convert(tmp_path / "m.idx", tmp_path / "b.ds", vocab_size=70_001)
     ids = np.concatenate(documents)
-    read = dataset.DatatroveFileDataset(str(tmp_path / "b.ds"), seq_len=len(ids) - 1, token_size=4, return_positions=True)
+    read = dataset.DatatroveFileDataset(
+        str(tmp_path / "b.ds"), seq_len=len(ids) - 1, token_size=4, return_positions=True
+    )
     assert len(read) == 1
     assert np.array_equal(read[0]["input_ids"].numpy(), ids)
     positions = np.concatenate([np.arange(len(document)) for document in documents])

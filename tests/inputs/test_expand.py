@@ -7,7 +7,15 @@ from cs336.inputs import expand
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    for name in ("b.txt", "a.jsonl.zst", "deep/er/c.jsonl.gz", "deep/d.parquet", "deep/notes.pdf", ".hidden/e.txt", ".f.txt"):
+    for name in (
+        "b.txt",
+        "a.jsonl.zst",
+        "deep/er/c.jsonl.gz",
+        "deep/d.parquet",
+        "deep/notes.pdf",
+        ".hidden/e.txt",
+        ".f.txt",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"content")
@@ -21,7 +29,12 @@ def names(inputs, **options):
 
 def test_a_directory_stands_for_what_can_be_read_below_it(tree):
     found = expand(tree)
-    assert [os.path.relpath(file.name, tree) for file in found] == ["a.jsonl.zst", "b.txt", "deep/d.parquet", "deep/er/c.jsonl.gz"]
+    assert [os.path.relpath(file.name, tree) for file in found] == [
+        "a.jsonl.zst",
+        "b.txt",
+        "deep/d.parquet",
+        "deep/er/c.jsonl.gz",
+    ]
     assert [(file.format, file.compression) for file in found] == [
         ("jsonl", "zstd"),
         ("text", "none"),
@@ -87,12 +100,19 @@ def test_urls_stand_for_files_directories_and_patterns(tree):
             expand("memory://corpus/*.zst")
     finally:
         memory.rm("/corpus", recursive=True)
-    assert [name.split("/")[-1] for name in names(f"file://{tree}")] == ["a.jsonl.zst", "b.txt", "d.parquet", "c.jsonl.gz"]
+    assert [name.split("/")[-1] for name in names(f"file://{tree}")] == [
+        "a.jsonl.zst",
+        "b.txt",
+        "d.parquet",
+        "c.jsonl.gz",
+    ]
 
 
 def test_what_is_not_installed_is_named(tree, monkeypatch):
     monkeypatch.setattr("cs336._extras.find_spec", lambda _: None)
-    with pytest.raises(ModuleNotFoundError, match=r"reading s3://bucket/a.txt needs fsspec: pip install 'cs336\[remote\]'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"reading s3://bucket/a.txt needs fsspec: pip install 'cs336\[remote\]'"
+    ):
         expand("s3://bucket/a.txt")
 
 
@@ -101,7 +121,7 @@ def test_what_fsspec_lacks_is_named(tree):
     try:
         import s3fs  # noqa: F401
     except ImportError:
-        with pytest.raises(ModuleNotFoundError, match="reading s3:// needs one package more .*s3fs"):
+        with pytest.raises(ModuleNotFoundError, match=r"reading s3:// needs one package more .*s3fs"):
             expand("s3://bucket/a.txt")
     with pytest.raises(ValueError, match="Protocol not known: nonsense"):
         expand("nonsense://bucket/a.txt")

@@ -3,9 +3,9 @@ import functools
 import gzip
 import http.server
 import json
-import os
 import threading
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +14,7 @@ from cs336.inputs import expand, fed
 
 def read(source):
     """What the core would read: all of it, and not from before the end of a stream that has one."""
-    with open(source.path, "rb") as file:
-        content = file.read()
+    content = Path(source.path).read_bytes()
     return gzip.decompress(content) if source.compression == "gzip" else content
 
 
@@ -67,6 +66,15 @@ def test_http_is_read(tmp_path):
             assert read(source) == b'{"text":"x"}\n' * 100_000
 
 
+def read_as_the_core_does(file):
+    """Find the stream cut off, and complain of that."""
+    with fed(file) as source:
+        stream = zlib.decompressobj(wbits=31)
+        assert stream.decompress(Path(source.path).read_bytes())
+        assert not stream.eof, "the stream ends as if it was whole"
+        raise ValueError("is cut off")
+
+
 def test_a_failure_in_the_middle_is_no_end():
     """The stream that the core reads is cut off, and the cause is raised in place of that."""
     fsspec = pytest.importorskip("fsspec")
@@ -83,13 +91,8 @@ def test_a_failure_in_the_middle_is_no_end():
     read_before = kind.read
     try:
         kind.read = fails
-        with pytest.raises(OSError, match="the line is dead"), fed(file) as source:
-            with open(source.path, "rb") as out:
-                content = out.read()
-            stream = zlib.decompressobj(wbits=31)
-            assert stream.decompress(content)
-            assert not stream.eof, "the stream ends as if it was whole"
-            raise ValueError("is cut off")
+        with pytest.raises(OSError, match="the line is dead"):
+            read_as_the_core_does(file)
     finally:
         kind.read = read_before
 
@@ -98,13 +101,13 @@ def test_whoever_stops_reading_leaves_no_thread_and_no_descriptor():
     memory = pytest.importorskip("fsspec").filesystem("memory")
     memory.pipe("/fed.txt", b"x" * (4 << 20))
     (file,) = expand("memory://fed.txt")
-    before = (threading.active_count(), len(os.listdir("/dev/fd")))
+    before = (threading.active_count(), len(list(Path("/dev/fd").iterdir())))
     for _ in range(3):
         with pytest.raises(ValueError, match="enough"), fed(file):
             raise ValueError("enough")
         with fed(file):
             pass
-    assert (threading.active_count(), len(os.listdir("/dev/fd"))) == before
+    assert (threading.active_count(), len(list(Path("/dev/fd").iterdir()))) == before
 
 
 def test_rows_of_parquet_are_lines(tmp_path):
@@ -116,7 +119,10 @@ def test_rows_of_parquet_are_lines(tmp_path):
     with fed(file) as source:
         assert (source.format, source.compression) == ("jsonl", "gzip")
         assert [json.loads(line) for line in read(source).splitlines()] == [{"text": text} for text in texts]
-    with pytest.raises(ValueError, match="has no column 'body', expected one of: id, text"), fed(file, text_field="body") as source:
+    with (
+        pytest.raises(ValueError, match="has no column 'body', expected one of: id, text"),
+        fed(file, text_field="body") as source,
+    ):
         read(source)
 
 

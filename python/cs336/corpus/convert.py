@@ -63,7 +63,7 @@ def convert(
     Args:
         source: a file (of Megatron's two, either), a directory of shards, or several files that follow one another.
         out: the file to write; for Megatron one of the two or their prefix. What exists is replaced.
-        layout: "nanogpt", "llm.c", "llm.c-llama3", "megatron", "datatrove" or "shards"; None: as the name of `out` tells.
+        layout: "nanogpt", "llm.c", "llm.c-llama3", "megatron", "datatrove"; None: as the name of `out` tells.
         source_layout: likewise for the source; None: as its name and first bytes tell.
         eos_id: the id that ends documents, where the source does not tell; needed for layouts without an index.
         vocab_size: every id must be less; the layouts choose their type of ids by it.

@@ -20,7 +20,6 @@ _FORMATS: dict[str, Format] = {
     ".md": "text",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "jsonl",
     ".parquet": "parquet",
 }
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
@@ -51,7 +50,12 @@ class InputFile:
         return is_url(self.name)
 
 
-def expand(inputs: Inputs, *, format: Format | None = None) -> list[InputFile]:  # noqa: A002  (the field's word)
+def expand(
+    inputs: Inputs,
+    *,
+    format: Format | None = None,  # noqa: A002  (the field's word)
+    otherwise: Format | None = None,
+) -> list[InputFile]:
     """Find the files that names stand for.
 
     A directory stands for the files below it whose names tell a format, a pattern for what it matches (`**` for any
@@ -61,6 +65,7 @@ def expand(inputs: Inputs, *, format: Format | None = None) -> list[InputFile]: 
         inputs: a path, pattern, directory or URL, or a list of them. URLs are read through fsspec (extra `remote`):
             `s3://`, `gs://`, `hf://`, `https://` and what else it knows.
         format: of all files; None: as their names tell (.txt, .jsonl, .parquet, each but the last also .gz or .zst).
+        otherwise: of files that are named and whose names do not tell; None: they are refused.
 
     Raises:
         FileNotFoundError: A name or a pattern stands for no file.
@@ -70,7 +75,7 @@ def expand(inputs: Inputs, *, format: Format | None = None) -> list[InputFile]: 
     items = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     if not items:
         raise ValueError("there are no inputs, expected at least one file, directory, pattern or URL")
-    files = [file for item in items for file in _expand_one(os.fspath(item), format)]
+    files = [file for item in items for file in _expand_one(os.fspath(item), format, otherwise)]
     _check_distinct(files)
     return files
 
@@ -80,19 +85,24 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def _expand_one(name: str, format: Format | None) -> Iterator[InputFile]:  # noqa: A002
+def has_wildcards(name: str) -> bool:
+    """Whether it may be a pattern rather than a name."""
+    return not _WILDCARDS.isdisjoint(name)
+
+
+def _expand_one(name: str, format: Format | None, otherwise: Format | None) -> Iterator[InputFile]:  # noqa: A002
     if is_url(name):
-        yield from _expand_url(name, format)
+        yield from _expand_url(name, format, otherwise)
     elif os.path.isdir(name):  # noqa: PTH112  (Path raises on names that are too long)
         names = [str(path) for path in sorted(Path(name).rglob("*")) if path.is_file()]
         yield from (_local(found, format) for found in _readable(name, names, format))
-    elif os.path.exists(name) or not _WILDCARDS.intersection(name):  # noqa: PTH110
-        yield _local(name, format)
+    elif os.path.exists(name) or not has_wildcards(name):  # noqa: PTH110
+        yield _local(name, format, otherwise)
     else:
         names = sorted(found for found in glob.glob(name, recursive=True) if os.path.isfile(found))  # noqa: PTH113, PTH207
         if not names:
             raise FileNotFoundError(errno.ENOENT, "no file matches this pattern", name)
-        yield from (_local(found, format) for found in names)
+        yield from (_local(found, format, otherwise) for found in names)
 
 
 def _readable(directory: str, names: Sequence[str], format: Format | None) -> list[str]:  # noqa: A002
@@ -108,36 +118,36 @@ def _readable(directory: str, names: Sequence[str], format: Format | None) -> li
     return kept
 
 
-def _local(name: str, format: Format | None) -> InputFile:  # noqa: A002
+def _local(name: str, format: Format | None, otherwise: Format | None = None) -> InputFile:  # noqa: A002
     status = os.stat(name)  # noqa: PTH116  (with the name as it was given in the error)
     is_plain = os.path.isfile(name)  # noqa: PTH113
     stamp = str(status.st_mtime_ns) if is_plain else ""
-    return _file(name, format, status.st_size if is_plain else None, stamp)
+    return _file(name, format, otherwise, status.st_size if is_plain else None, stamp)
 
 
-def _expand_url(url: str, format: Format | None) -> Iterator[InputFile]:  # noqa: A002
+def _expand_url(url: str, format: Format | None, otherwise: Format | None) -> Iterator[InputFile]:  # noqa: A002
     system, path = open_filesystem(url)
-    if _WILDCARDS.intersection(path) and not url.startswith(("http://", "https://")):  # there it begins a query
+    if has_wildcards(path) and not url.startswith(("http://", "https://")):  # there it begins a query
         names = sorted(name for name in system.glob(path) if system.isfile(name))
         if not names:
             raise FileNotFoundError(errno.ENOENT, "no file matches this pattern", url)
     elif system.isdir(path) and not system.isfile(path):
         names = _readable(path, sorted(system.find(path)), format)
     else:
-        yield _remote(system, path, url, format)
+        yield _remote(system, path, url, format, otherwise)
         return
     for name in names:
-        yield _remote(system, name, system.unstrip_protocol(name), format)
+        yield _remote(system, name, system.unstrip_protocol(name), format, otherwise)
 
 
-def _remote(system: Any, name: str, url: str, format: Format | None) -> InputFile:  # noqa: A002
+def _remote(system: Any, name: str, url: str, format: Format | None, otherwise: Format | None) -> InputFile:  # noqa: A002
     try:
         info = system.info(name)
     except FileNotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, "no such file", url) from error
     stamps = (info.get(key) for key in ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created"))
     stamp = next((str(stamp) for stamp in stamps if stamp is not None), "")
-    return _file(url, format, info.get("size"), stamp)
+    return _file(url, format, otherwise, info.get("size"), stamp)
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
@@ -159,9 +169,15 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     return system, str(path)
 
 
-def _file(name: str, format: Format | None, size_bytes: int | None, stamp: str) -> InputFile:  # noqa: A002
+def _file(
+    name: str,
+    format: Format | None,  # noqa: A002
+    otherwise: Format | None,
+    size_bytes: int | None,
+    stamp: str,
+) -> InputFile:
     told, compression = _kind(name)
-    told = format or told
+    told = format or told or otherwise
     if told is None:
         raise ValueError(f"{name} does not tell its format: end it in {_known()}, or give the format")
     if told == "parquet" and compression != "none":

@@ -163,6 +163,8 @@ def _lines_of_column(column: Any, text_field: str) -> Iterator[bytes]:
 def _json(value: Any) -> bytes:
     if isinstance(value, bytes):
         # Bytes that are not UTF-8 are passed on as they are, for the reader to do with as with those of a line.
-        return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+        return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False).encode(
+            "utf-8", "surrogateescape"
+        )
     # What JSON does not know (a time, say) is no text either way.
     return json.dumps(value, ensure_ascii=False, default=lambda _: None).encode("utf-8", "surrogatepass")

@@ -1,11 +1,12 @@
-"""Counts of pretokens in files: a corpus counted in parts, on one machine or many, and trained on as if it were whole."""
+"""Counts of pretokens in files: a corpus counted in parts, anywhere, and trained on as if it were whole."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from cs336 import _bpe
-from cs336.tokenizer.training import Progress, StrPath, _source
+from cs336.inputs import ReadOptions
+from cs336.tokenizer.training import Progress, StrPath, text_source
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def count_pretokens(
     pattern: str = "gpt2",
     memory_mb: int = 1024,
     weights: Sequence[int] | None = None,
+    read: ReadOptions | None = None,
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> CountSummary:
@@ -63,6 +65,7 @@ def count_pretokens(
         pattern: as for `train_bpe`.
         memory_mb: about how much memory the tables may take. What is more goes to a directory beside `out`.
         weights: as for `train_bpe`.
+        read: as for `train_bpe`.
         num_threads: None for all cores.
         progress: as for `train_bpe`, with stage "sum" at the end if tables went to disk: pretokens, with total 0.
 
@@ -70,10 +73,8 @@ def count_pretokens(
         OSError: A file cannot be read, or the disk is full; nothing is left then.
         ValueError: As `train_bpe`.
     """
-    counter = _bpe.Counter(
-        out, special_tokens, pattern=pattern, num_threads=num_threads, memory_bytes=memory_mb << 20
-    )
-    _source(input_path, weights).count(counter, progress)
+    counter = _bpe.Counter(out, special_tokens, pattern=pattern, num_threads=num_threads, memory_bytes=memory_mb << 20)
+    text_source(input_path, weights, read).count(counter, progress)
     return CountSummary._of(counter.finish(progress=progress))
 
 

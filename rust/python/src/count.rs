@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::error::to_py;
 use crate::parts::extract_specials;
+use crate::source::{Counted, Described, counted};
 use crate::text::{strings, utf8};
 use crate::train::positive;
 use crate::watch::{self, run_watched};
@@ -53,6 +54,21 @@ impl Counter {
         let weight = positive("weight", weight)?;
         let counter = self.counter()?;
         run_watched(py, progress, |control| counter.count_file(&path, weight, control))
+    }
+
+    /// Count the documents of a source, as if each were there `weight` times; tells what was read and what was rejected.
+    #[pyo3(signature = (source, *, weight=1, progress=None))]
+    fn count_source(
+        &mut self,
+        py: Python<'_>,
+        source: Described,
+        weight: i64,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Counted> {
+        let weight = positive("weight", weight)?;
+        let (source, policy) = source.parse()?;
+        let counter = self.counter()?;
+        run_watched(py, progress, |control| counter.count_source(&source, policy, weight, control)).map(counted)
     }
 
     /// Count texts, each for itself, as if they were there `weight` times.

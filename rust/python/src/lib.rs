@@ -10,6 +10,7 @@ mod files;
 mod ids;
 mod iterate;
 mod parts;
+mod source;
 mod text;
 mod tokenizer;
 mod train;

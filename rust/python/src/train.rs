@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::error::to_py;
 use crate::parts::{extract_specials, merges_list, vocab_dict};
+use crate::source::{Counted, Described, counted};
 use crate::text::{strings, utf8};
 use crate::watch::{self, run_watched};
 
@@ -73,6 +74,26 @@ impl Trainer {
             Stage::Second(trainer) => trainer.count_file(&path, weight, control),
             Stage::Finished => unreachable!("refused above"),
         })
+    }
+
+    /// Count the documents of a source, as if each were there `weight` times; tells what was read and what was rejected.
+    #[pyo3(signature = (source, *, weight=1, progress=None))]
+    fn count_source(
+        &mut self,
+        py: Python<'_>,
+        source: Described,
+        weight: i64,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Counted> {
+        let weight = positive("weight", weight)?;
+        let (source, policy) = source.parse()?;
+        let stage = self.stage()?;
+        let found = run_watched(py, progress, |control| match stage {
+            Stage::First(trainer) => trainer.count_source(&source, policy, weight, control),
+            Stage::Second(trainer) => trainer.count_source(&source, policy, weight, control),
+            Stage::Finished => unreachable!("refused above"),
+        });
+        found.map(counted)
     }
 
     /// Count texts, each for itself, as if they were there `weight` times.

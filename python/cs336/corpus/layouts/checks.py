@@ -60,9 +60,9 @@ class Passage:
                 f"are ids of another tokenizer, or of another layout"
             )
         if least < 0 or greatest > most:
-            wrong, at = (least, block.ids.argmin()) if least < 0 else (greatest, block.ids.argmax())
+            wrong, at = (least, int(block.ids.argmin())) if least < 0 else (greatest, int(block.ids.argmax()))
             raise ValueError(
-                f"id {wrong} at position {self.num_tokens + int(at):,} does not fit into {self.dtype} (0 to {most:,}), "
+                f"id {wrong} at position {self.num_tokens + at:,} does not fit into {self.dtype} (0 to {most:,}), "
                 f"which is what this layout holds; choose another"
             )
 
@@ -78,22 +78,24 @@ class Passage:
         """Whether each document that ends in the block does so with the EOS id; one without ids does not."""
         has_ids = np.diff(block.ends, prepend=0) > 0
         last = np.take(np.append(block.ids, 0), block.ends - 1, mode="wrap")  # something, for those without ids
-        return has_ids & (last == self.eos_id())
+        has_eos: NDArray[np.bool_] = last == self.eos_id()
+        return has_ids & has_eos
 
     def _check_ends(self, block: Block) -> None:
         eos_id = self.eos_id()
         has_eos = self._has_eos(block)
         if not has_eos.all():
             raise ValueError(
-                f"document {self.num_documents + int(has_eos.argmin()):,} does not end with the EOS id {eos_id}, without "
-                f"which this layout cannot tell where it ends; let EOS ids be added, or choose a layout with an index"
+                f"document {self.num_documents + int(has_eos.argmin()):,} does not end with the EOS id {eos_id}, and "
+                f"this layout cannot tell otherwise where it does; let EOS ids be added, or choose one with an index"
             )
         is_eos = block.ids == eos_id
         if np.count_nonzero(is_eos) > len(block.ends):
             is_eos[block.ends - 1] = False
             raise ValueError(
-                f"the EOS id {eos_id} stands within a document, at position {self.num_tokens + int(is_eos.argmax()):,}, "
-                f"where this layout would take it for the end; choose a layout with an index"
+                f"the EOS id {eos_id} stands within a document, at position "
+                f"{self.num_tokens + int(is_eos.argmax()):,}, where this layout would take it for the end; choose one "
+                f"with an index"
             )
 
     def eos_id(self) -> int:

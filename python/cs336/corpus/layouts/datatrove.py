@@ -1,7 +1,8 @@
-"""datatrove's `NAME.ds`: ids of 2 or 4 bytes; `NAME.ds.index`: where each document ends (`uint64`, in ids);
-`NAME.ds.metadata`: three lines, the tokenizer and the size of an id, the number of ids, and that once more for people.
+"""datatrove's `NAME.ds`, `NAME.ds.index` and `NAME.ds.metadata`.
 
-Written by `datatrove.pipeline.tokens.DocumentTokenizer`, read by `datatrove.utils.dataset.DatatroveFileDataset`.
+The first holds ids of 2 or 4 bytes; the index where each document ends (`uint64`, in ids); the metadata are three
+lines: the tokenizer and the size of an id, the number of ids, and that once more for people. Written by
+`datatrove.pipeline.tokens.DocumentTokenizer`, read by `datatrove.utils.dataset.DatatroveFileDataset`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from cs336.corpus.layouts.stream import BLOCK_TOKENS, Block, Meaning, Positions, cut, map_ids
 from cs336.corpus.layouts.whole import WholeFile
 
-DTYPES = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+DTYPES: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 
 
 class DatatroveSource:
@@ -24,7 +25,9 @@ class DatatroveSource:
         self._path = path
         index = path.with_name(path.name + ".index")
         if not index.exists():
-            raise ValueError(f"{path}: {index.name} is missing, which tells where documents end; write it with save_index")
+            raise ValueError(
+                f"{path}: {index.name} is missing, which tells where documents end; write it with save_index"
+            )
         self._ends: Positions = map_ids(index, np.dtype("<u8"))  # type: ignore[assignment]
         self.dtype = _dtype(path, self._ends)
         self._ids = map_ids(path, self.dtype)

@@ -1,8 +1,8 @@
 """llm.c's `.bin`: 256 `int32` (magic, version, number of tokens, zeros), then the ids.
 
-There are two kinds: magic 20240520, version 1, `uint16` for GPT-2, which `llmc/dataloader.h` reads; and 20240801, version
-7, `uint32` for Llama 3, which `train_llama3.py` reads. Its scripts put the EOS id in front of each document, where ours
-stands at the end; so reading and writing moves it, and nothing else.
+There are two kinds: magic 20240520, version 1, `uint16` for GPT-2, which `llmc/dataloader.h` reads; and 20240801,
+version 7, `uint32` for Llama 3, which `train_llama3.py` reads. Its scripts put the EOS id in front of each document,
+where ours stands at the end; so reading and writing moves it, and nothing else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def is_llmc(path: Path) -> bool:
 
 
 class LlmcSource:
-    """Reads such files, one after the other. A document begins where the EOS id stands, and may go on in the next file."""
+    """Reads such files, one after the other. A document begins with the EOS id, and may go on in the next file."""
 
     def __init__(self, paths: Sequence[Path], meaning: Meaning) -> None:
         if meaning.eos_id is None:
@@ -36,7 +36,9 @@ class LlmcSource:
         self._ids = [_map(path) for path in paths]
         dtypes = {ids.dtype for ids in self._ids}
         if len(dtypes) > 1:
-            raise ValueError(f"{paths[0]}: the files are of both kinds, for GPT-2 and for Llama 3; convert each kind alone")
+            raise ValueError(
+                f"{paths[0]}: the files are of both kinds, for GPT-2 and for Llama 3; convert each kind alone"
+            )
         self.dtype = self._ids[0].dtype
         num_tokens = sum(map(len, self._ids))
         # What begins within a document lacks the id in front, which no other can replace.

@@ -1,8 +1,9 @@
-"""Megatron's `NAME.bin` and `NAME.idx`: ids, and an index of sequences and documents.
+r"""Megatron's `NAME.bin` and `NAME.idx`: ids, and an index of sequences and documents.
 
-The index: `MMIDIDX\\0\\0`, version 1 (`uint64`), a code for the type of the ids (`uint8`), the numbers of sequences and of
-document boundaries (`uint64`), then the length of each sequence (`int32`), its offset in bytes (`int64`) and the number
-of sequences before each boundary (`int64`, from 0 on). Read by `megatron.core.datasets.indexed_dataset.IndexedDataset`.
+The index: `MMIDIDX\0\0`, version 1 (`uint64`), a code for the type of the ids (`uint8`), the numbers of sequences and
+of document boundaries (`uint64`), then the length of each sequence (`int32`), its offset in bytes (`int64`) and the
+number of sequences before each boundary (`int64`, from 0 on). Read by
+`megatron.core.datasets.indexed_dataset.IndexedDataset`.
 """
 
 import struct
@@ -47,7 +48,9 @@ class MegatronSource:
             )
         expected = HEADER_BYTES + 12 * self._num_sequences + 8 * self._num_boundaries
         if self._index.stat().st_size < expected:
-            raise ValueError(f"{self._index}: {self._index.stat().st_size:,} bytes, expected {expected:,}; it is cut off")
+            raise ValueError(
+                f"{self._index}: {self._index.stat().st_size:,} bytes, expected {expected:,}; it is cut off"
+            )
         self.dtype = np.dtype(DTYPES[code])
         self._ids = map_ids(self._bin, self.dtype)
         self.num_tokens = len(self._ids)

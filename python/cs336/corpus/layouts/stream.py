@@ -78,8 +78,8 @@ def cut(path: Path, ids: Ids, ends: Iterable[Positions]) -> Iterator[Block]:
     for some in ends:
         if len(some) and (some[0] < start or some[-1] > len(ids) or np.any(np.diff(some) < 0)):
             raise ValueError(
-                f"{path}: the ends of its documents are not in order, or beyond the {len(ids):,} ids there are; one of its "
-                f"files is damaged"
+                f"{path}: the ends of its documents are not in order, or beyond the {len(ids):,} ids there are; one of "
+                f"its files is damaged"
             )
         taken = 0
         while taken < len(some):
@@ -88,7 +88,7 @@ def cut(path: Path, ids: Ids, ends: Iterable[Positions]) -> Iterator[Block]:
             yield Block(np.asarray(ids[start:stop]), some[taken:next_taken] - start)
             start, taken = stop, next_taken
     if start != len(ids):
-        raise ValueError(f"{path}: the last document ends after {start:,} ids, but there are {len(ids):,}; it is damaged")
+        raise ValueError(f"{path}: the last document ends after {start:,} ids, there are {len(ids):,}; it is damaged")
 
 
 def cut_at(eos_id: int, ids: Iterable[Ids]) -> Iterator[Block]:

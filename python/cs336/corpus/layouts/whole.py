@@ -26,7 +26,7 @@ class WholeFile:
         Raises:
             OSError: The disk is full, say; with the final name.
         """
-        data = memoryview(content if isinstance(content, bytes) else np.ascontiguousarray(content))
+        data = memoryview(content if isinstance(content, bytes) else np.ascontiguousarray(content).data)
         try:
             self._file.write(data)
         except OSError as error:

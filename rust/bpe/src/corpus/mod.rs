@@ -15,8 +15,10 @@ mod json;
 mod pipeline;
 mod reader;
 mod source;
+mod stream;
 
 pub use documents::{Document, Documents, InvalidUtf8, Reason, Reject, Tally};
 pub use pipeline::for_each_batch;
 pub use reader::{Batch, DEFAULT_MAX_RECORD_BYTES, Reader};
 pub use source::{Compression, Format, Source};
+pub(crate) use stream::TextStream;

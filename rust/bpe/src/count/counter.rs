@@ -6,8 +6,9 @@ use super::merge::{merge, open_all};
 use super::runs::{CountRules, CountSummary, RunReader, RunWriter};
 use super::spill::{SpillDirectory, SpillingTable, for_each_in_order};
 use super::table::CountTable;
-use super::{Total, for_each_chunk, for_each_piece};
+use super::{ReadPolicy, Reading, SourceCount, Total, for_each_chunk, for_each_document, for_each_piece};
 use crate::control::Control;
+use crate::corpus::Source;
 use crate::error::{Error, Result};
 use crate::files::text::TextFile;
 use crate::split::cut::Cutter;
@@ -80,6 +81,28 @@ impl Counter {
             table.spill_if_large(limit_bytes, directory)
         };
         for_each_chunk(tables, SpillingTable::new, &file, cutter, options.num_threads, control, count)
+    }
+
+    /// Counts the documents of a source, as if each were there `weight` times.
+    ///
+    /// # Errors
+    /// As [`Trainer::count_source`](crate::Trainer::count_source), and [`Error::Io`] if tables cannot be written.
+    pub fn count_source(
+        &mut self,
+        source: &Source,
+        policy: ReadPolicy,
+        weight: u64,
+        control: &Control,
+    ) -> Result<SourceCount> {
+        let Self { options, specials, directory, tables, total, .. } = self;
+        let cutter = Cutter { pattern: &options.pattern, specials };
+        let reading = Reading { policy, weight, cutter, num_threads: options.num_threads, control };
+        let limit_bytes = options.memory_bytes / options.num_threads as u64;
+        let count = |table: &mut SpillingTable, text: &str| {
+            table.table.add_text(text, weight, cutter, control)?;
+            table.spill_if_large(limit_bytes, directory)
+        };
+        for_each_document(tables, total, SpillingTable::new, source, reading, count)
     }
 
     /// Counts texts, each a document of its own, as if they were there `weight` times.

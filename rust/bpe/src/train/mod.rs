@@ -13,7 +13,11 @@ pub use self::superwords::{SecondStage, SuperTrainer};
 use self::tokens::Tokens;
 use self::words::Words;
 use crate::control::Control;
-use crate::count::{CountRules, CountTable, RunReader, Total, for_each_chunk, for_each_piece};
+use crate::corpus::Source;
+use crate::count::{
+    CountRules, CountTable, ReadPolicy, Reading, RunReader, SourceCount, Total, for_each_chunk, for_each_document,
+    for_each_piece,
+};
 use crate::error::{Error, Result};
 use crate::files::text::TextFile;
 use crate::split::cut::Cutter;
@@ -135,6 +139,26 @@ impl Trainer {
         total.add(file.len(), weight)?;
         let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter, control);
         for_each_chunk(tables, CountTable::new, &file, cutter, options.num_threads, control, count)
+    }
+
+    /// Counts the documents of a source, as if each were there `weight` times. Text without a separator is counted as
+    /// [`count_file`](Self::count_file) does, whatever it is compressed with.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Malformed`] for damaged files and for more rejected records than the policy allows,
+    /// [`Error::Interrupted`], and [`Error::InvalidArgument`] as [`count_file`](Self::count_file).
+    pub fn count_source(
+        &mut self,
+        source: &Source,
+        policy: ReadPolicy,
+        weight: u64,
+        control: &Control,
+    ) -> Result<SourceCount> {
+        let Self { options, specials, tables, total } = self;
+        let cutter = Cutter { pattern: &options.pattern, specials };
+        let reading = Reading { policy, weight, cutter, num_threads: options.num_threads, control };
+        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter, control);
+        for_each_document(tables, total, CountTable::new, source, reading, count)
     }
 
     /// Counts texts, each a document of its own, as if they were there `weight` times.
