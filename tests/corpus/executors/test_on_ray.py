@@ -1,0 +1,84 @@
+"""A real Ray cluster of two nodes on this machine, one of which is killed in the middle of a job."""
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from cs336.corpus.counting import count_corpus
+from cs336.corpus.executors import run_tasks
+from cs336.tokenizer import count_pretokens
+
+pytestmark = pytest.mark.slow
+
+
+@dataclasses.dataclass(frozen=True)
+class Slowly:
+    """Writes a file for each task, in some time, and notes who was at it."""
+
+    folder: Path
+
+    def __call__(self, task):
+        (self.folder / f"{task}.begun.{os.environ['RAY_NODE_MARK']}.{time.monotonic_ns()}").touch()
+        time.sleep(0.3)
+        if task == 2:
+            raise ValueError("a bad record")
+        aside = self.folder / f"{task}.tmp.{os.getpid()}"
+        aside.write_text(f"task {task}")
+        aside.replace(self.folder / f"{task}.done")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head that works, and a node that may be killed; each has room for one task."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_DEDUP_LOGS", "0")
+    monkeypatch.setenv("RAY_NODE_MARK", "head")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        monkeypatch.setenv("RAY_NODE_MARK", "other")
+        made.other = made.add_node(num_cpus=1)
+        ray.init(address=made.address, log_to_driver=False)
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def under_way(folder):
+    """Tasks that the other node is at."""
+    begun = {path.name.split(".")[0] for path in folder.glob("*.begun.other.*")}
+    return begun - {path.name.split(".")[0] for path in folder.glob("*.done")} - {"2"}
+
+
+def test_a_lost_node_costs_time_and_nothing_else(cluster, tmp_path):
+    folder, done = tmp_path / "tasks", []
+    folder.mkdir()
+
+    def on_done(task):
+        done.append(task)
+        if len(done) == 3:
+            while not under_way(folder):
+                time.sleep(0.02)
+            cluster.remove_node(cluster.other, allow_graceful=False)
+
+    outcome = run_tasks(Slowly(folder), range(12), executor="ray", on_done=on_done)
+    assert outcome.failed == {2: "ValueError: a bad record"}
+    assert outcome.done == tuple(task for task in range(12) if task != 2)
+    assert {path.name: path.read_text() for path in folder.glob("*.done")} == {
+        f"{task}.done": f"task {task}" for task in outcome.done
+    }
+    assert len(list(folder.glob("*.begun.*"))) > 12, "nothing was lost with the node that was killed"
+
+    # The cluster that is left counts, and comes to what one process counts.
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for part in range(5):
+        (corpus / f"{part}.txt").write_text(f"low lower {part} lowest größer " * 50, encoding="utf-8")
+    count_corpus(corpus, tmp_path / "parts", [], executor="ray")
+    count_pretokens([corpus], tmp_path / "whole", [])
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
