@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-__all__ = ["Contents", "EncodeIterator", "Tokenizer", "Trainer", "read_gpt2", "read_hf", "read_tiktoken"]
+__all__ = [
+    "Contents",
+    "EncodeIterator",
+    "Tokenizer",
+    "Trainer",
+    "hash_file",
+    "read_gpt2",
+    "read_hf",
+    "read_tiktoken",
+    "run_corpus_task",
+    "write_file",
+]
 
 _StrPath = str | os.PathLike[str]
 _Progress = Callable[[str, int, int], object]
@@ -117,3 +128,13 @@ def read_gpt2(
 ) -> Contents: ...
 def read_hf(path: _StrPath, pattern: str | None = None) -> Contents: ...
 def read_tiktoken(path: _StrPath) -> Contents: ...
+def run_corpus_task(
+    tokenizer: Tokenizer,
+    task: str,
+    *,
+    num_threads: int | None = None,
+    progress: Callable[[int, int, int, int], object] | None = None,
+    crash_at: int | None = None,
+) -> str: ...
+def hash_file(path: _StrPath) -> tuple[int, str]: ...
+def write_file(path: _StrPath, content: bytes) -> None: ...
