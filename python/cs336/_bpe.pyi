@@ -14,11 +14,14 @@ __all__ = [
     "EncodeIterator",
     "Tokenizer",
     "Trainer",
+    "hash_file",
     "merge_counts",
     "read_count_summary",
     "read_gpt2",
     "read_hf",
     "read_tiktoken",
+    "run_corpus_task",
+    "write_file",
 ]
 
 _StrPath = str | os.PathLike[str]
@@ -155,3 +158,13 @@ def read_gpt2(
 ) -> Contents: ...
 def read_hf(path: _StrPath, pattern: str | None = None) -> Contents: ...
 def read_tiktoken(path: _StrPath) -> Contents: ...
+def run_corpus_task(
+    tokenizer: Tokenizer,
+    task: str,
+    *,
+    num_threads: int | None = None,
+    progress: Callable[[int, int, int, int], object] | None = None,
+    crash_at: int | None = None,
+) -> str: ...
+def hash_file(path: _StrPath) -> tuple[int, str]: ...
+def write_file(path: _StrPath, content: bytes) -> None: ...

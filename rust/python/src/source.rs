@@ -37,7 +37,9 @@ impl Described {
             "none" => Compression::None,
             "gzip" => Compression::Gzip,
             "zstd" => Compression::Zstd,
-            other => return Err(PyValueError::new_err(format!("compression must be none, gzip or zstd, got {other:?}"))),
+            other => {
+                return Err(PyValueError::new_err(format!("compression must be none, gzip or zstd, got {other:?}")));
+            }
         };
         let invalid_utf8 = if self.replace_invalid_utf8 { InvalidUtf8::Replace } else { InvalidUtf8::Reject };
         let policy =

@@ -121,7 +121,9 @@ impl Trainer {
     fn add_counts(&mut self, py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         match self.stage()? {
             Stage::First(trainer) => run_watched(py, progress, |control| trainer.add_counts(&path, control)),
-            _ => Err(PyValueError::new_err("counts are of pretokens; the second stage counts texts anew: give it those")),
+            _ => {
+                Err(PyValueError::new_err("counts are of pretokens; the second stage counts texts anew: give it those"))
+            }
         }
     }
 

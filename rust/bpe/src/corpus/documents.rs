@@ -88,7 +88,7 @@ pub struct Reject {
 }
 
 /// What became of the bytes and records of a source. All of it adds up, in any order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
     /// Bytes of the records that became documents or were rejected.
     pub record_bytes: u64,

@@ -12,13 +12,19 @@
 mod decompress;
 mod documents;
 mod json;
+mod output;
 mod pipeline;
 mod reader;
+mod shard;
 mod source;
 mod stream;
+mod task;
 
 pub use documents::{Document, Documents, InvalidUtf8, Reason, Reject, Tally};
+pub use output::{CrashPoint, hash_file};
 pub use pipeline::for_each_batch;
 pub use reader::{Batch, DEFAULT_MAX_RECORD_BYTES, Reader};
+pub use shard::{Committed, Position, SPLITS};
 pub use source::{Compression, Format, Source};
 pub(crate) use stream::TextStream;
+pub use task::{CompressionName, FormatName, InputReport, OnBad, SpecialText, Task, TaskInput, TaskReport, run_task};

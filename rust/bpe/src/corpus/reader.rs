@@ -47,6 +47,7 @@ pub struct Reader {
     offset: u64,
     /// Whether that is where a record begins: not yet, if reading began in the middle of the file.
     is_at_record: bool,
+    has_ended: bool,
     file_bytes_told: u64,
     /// A batch is complete once it is this large; one long record makes it larger.
     batch_bytes: usize,
@@ -75,6 +76,7 @@ impl Reader {
             delimiter,
             max_record_bytes,
             is_at_record: range.start == 0,
+            has_ended: false,
             range,
             pending: Vec::new(),
             offset: start,
@@ -84,7 +86,7 @@ impl Reader {
         })
     }
 
-    /// The next records; `None` after those of the last batch.
+    /// The next records. The last batch is empty and stands for the end of the source; `None` after it.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::OutOfMemory`], and [`Error::Malformed`] for compressed data that are cut off or damaged.
@@ -93,7 +95,7 @@ impl Reader {
             self.find_first_record()?;
         }
         if self.offset >= self.range.end {
-            return Ok(None);
+            return Ok(self.end());
         }
         // Of a batch's worth of bytes only the part up to the last record's end is given out; the rest comes first
         // the next time. `searched` bytes hold no end of a record.
@@ -148,7 +150,7 @@ impl Reader {
 
     fn give_out(&mut self, length: usize) -> Result<Option<Batch>> {
         if length == 0 {
-            return Ok(None);
+            return Ok(self.end());
         }
         let rest = &self.pending[length..];
         let mut next = Vec::new();
@@ -160,6 +162,12 @@ impl Reader {
         let offset = self.offset;
         self.offset += length as u64;
         Ok(Some(Batch { offset, len: length as u64, bytes, too_long: None, file_bytes: self.file_bytes() }))
+    }
+
+    fn end(&mut self) -> Option<Batch> {
+        let file_bytes = self.file_bytes();
+        let end = Batch { offset: self.offset, len: 0, bytes: Vec::new(), too_long: None, file_bytes };
+        (!std::mem::replace(&mut self.has_ended, true)).then_some(end)
     }
 
     /// Reads a record to its end, keeping only its beginning.
@@ -399,6 +407,6 @@ mod tests {
             sizes.push((batch.len, batch.bytes.len(), batch.too_long));
             assert!(reader.pending.capacity() <= 4 << 20);
         }
-        assert_eq!(sizes, [(2, 2, None), (length + 1, SAMPLE_BYTES, Some(length)), (2, 2, None)]);
+        assert_eq!(sizes, [(2, 2, None), (length + 1, SAMPLE_BYTES, Some(length)), (2, 2, None), (0, 0, None)]);
     }
 }

@@ -14,9 +14,9 @@ pub(crate) use corpus::{for_each_chunk, for_each_piece};
 pub use counter::{CountOptions, Counter, merge_counts, read_count_summary};
 pub(crate) use long::LongCounts;
 pub(crate) use runs::RunReader;
-pub(crate) use source::{Reading, for_each_document};
-pub use source::{ReadPolicy, SourceCount};
 pub use runs::{CountRules, CountSummary};
+pub use source::{ReadPolicy, SourceCount};
+pub(crate) use source::{Reading, for_each_document};
 pub(crate) use table::CountTable;
 pub(crate) use total::Total;
 

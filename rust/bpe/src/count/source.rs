@@ -105,8 +105,7 @@ pub(crate) fn for_each_document<T: Send>(
             _ => Ok(()),
         }
     };
-    let counted =
-        for_each_batch(sources, max_record_bytes, reading.num_threads, reading.control, lend, count, consume);
+    let counted = for_each_batch(sources, max_record_bytes, reading.num_threads, reading.control, lend, count, consume);
     *tables = idle.into_inner().unwrap_or_else(PoisonError::into_inner);
     counted?;
     let text_bytes = usize::try_from(sum.tally.text_bytes).map_err(|_| Error::OutOfMemory(usize::MAX))?;
@@ -134,7 +133,9 @@ fn refused(source: &Source, reject: &Reject, max_rejected: u64) -> Error {
     let Reject { reason, offset, detail, .. } = reject;
     let reason = reason.name();
     let message = if max_rejected == 0 {
-        format!("the record at byte {offset} is no document: {reason} ({detail}); mend it, or let bad records be skipped")
+        format!(
+            "the record at byte {offset} is no document: {reason} ({detail}); mend it, or let bad records be skipped"
+        )
     } else {
         format!(
             "more than {max_rejected} records are no documents, one of the last at byte {offset}: {reason} ({detail}); \
@@ -191,11 +192,8 @@ mod tests {
     use crate::count::testing::TestDirectory;
     use crate::{TrainOptions, Trained, Trainer};
 
-    const STRICT: ReadPolicy = ReadPolicy {
-        invalid_utf8: InvalidUtf8::Reject,
-        max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-        max_rejected: 0,
-    };
+    const STRICT: ReadPolicy =
+        ReadPolicy { invalid_utf8: InvalidUtf8::Reject, max_record_bytes: DEFAULT_MAX_RECORD_BYTES, max_rejected: 0 };
 
     fn trainer(num_threads: usize) -> Trainer {
         let special_tokens = vec!["<s>".to_owned()];
@@ -251,8 +249,7 @@ mod tests {
         let text = text.repeat(3);
         assert!(text.len() > STREAM_BYTES);
         gzip(&directory.file("a.txt.gz"), text.as_bytes());
-        let source =
-            Source::new(directory.file("a.txt.gz"), Format::Text { separator: None }, Compression::Gzip);
+        let source = Source::new(directory.file("a.txt.gz"), Format::Text { separator: None }, Compression::Gzip);
         let expected = trained_on_texts(&[&text]);
         let (trained, found) = trained_on(&source, STRICT, 2).unwrap();
         assert_eq!(trained, expected);
