@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -21,8 +22,8 @@ class Slowly:
     folder: Path
 
     def __call__(self, task):
-        (self.folder / f"{task}.begun.{os.environ['RAY_NODE_MARK']}.{time.monotonic_ns()}").touch()
-        time.sleep(0.3)
+        (self.folder / f"{task}.begun.{os.environ['RAY_NODE_MARK']}.{os.getpid()}").touch()
+        time.sleep(0.5)
         if task == 2:
             raise ValueError("a bad record")
         aside = self.folder / f"{task}.tmp.{os.getpid()}"
@@ -64,6 +65,9 @@ def test_a_lost_node_costs_time_and_nothing_else(cluster, tmp_path):
         if len(done) == 3:
             while not under_way(folder):
                 time.sleep(0.02)
+            workers = {int(path.suffix[1:]) for path in folder.glob("*.begun.other.*")}
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
             cluster.remove_node(cluster.other, allow_graceful=False)
 
     outcome = run_tasks(Slowly(folder), range(12), executor="ray", on_done=on_done)
