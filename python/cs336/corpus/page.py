@@ -17,7 +17,7 @@ _STYLE = """
 body { margin: 0 auto; padding: 1.25rem 1rem 3rem; max-width: 60rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; } h3 { font-size: 1.05rem; margin: 1.75rem 0 .35rem; }
 p { margin: .35rem 0; max-width: 42rem; } .faint { color: var(--faint); font-size: .9rem; }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem 1.5rem;
   margin: .75rem 0; padding: 0; }
@@ -29,10 +29,14 @@ th, td { padding: .2rem .75rem .2rem 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; width: 1%; }
 td.label { white-space: nowrap; width: 1%; } td.wide { padding-right: 0; }
 .bar { height: .7rem; min-width: 1px; border-radius: 2px; background: var(--bar); } .bad { background: var(--bad); }
-svg { display: block; width: 100%; height: auto; margin: .5rem 0; }
-svg .dot { fill: var(--bar); } svg .rule { stroke: var(--line); } svg .mean { stroke: var(--bad); }
-svg text { fill: var(--faint); font: 11px system-ui, sans-serif; font-variant-numeric: tabular-nums; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } h2 { break-after: avoid; }
+.dots { position: relative; height: 10rem; margin: .5rem 0; }
+.dots > div { position: absolute; inset: 0 0 0 3.5rem; border-left: 1px solid var(--line); }
+.dots b { position: absolute; left: 0; transform: translateY(-50%); font-weight: 400; font-size: .85rem;
+  color: var(--faint); font-variant-numeric: tabular-nums; }
+.dots i { position: absolute; width: 6px; height: 6px; margin: -3px 0 0 -3px; border-radius: 3px;
+  background: var(--bar); }
+.dots hr { position: absolute; left: 0; right: 0; margin: 0; border: 0; border-top: 1px solid var(--bad); }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } tr { break-inside: avoid; } }
 """
 
@@ -96,8 +100,8 @@ def _split(split: SplitFigures) -> str:
     ]
     return (
         f"<section>\n<h2>{escape(split.name)}</h2>\n{_facts(values)}"
-        f"<h2>Lengths of its documents</h2>\n{_lengths(split)}"
-        f"<h2>Bytes per token, shard by shard</h2>\n{_dots(split)}</section>\n"
+        f"<h3>Lengths of its documents</h3>\n{_lengths(split)}"
+        f"<h3>Bytes per token, shard by shard</h2>\n{_dots(split)}</section>\n"
     )
 
 
@@ -120,29 +124,20 @@ def _dots(split: SplitFigures) -> str:
     mean = split.text_bytes / max(1, split.num_tokens)
     least, most = min([*values, mean]), max([*values, mean])
     spread = max(most - least, mean / 100, 1e-9)
-    middle = (most + least) / 2
-    width, height, left = 600, 150, 46
 
-    def y(value: float) -> float:
-        return height / 2 - (value - middle) / spread * (height - 30)
+    def top(value: float) -> str:
+        return f"top:{50 - (value - (most + least) / 2) / spread * 84:.2f}%"
 
-    step = (width - left - 10) / max(1, len(values) - 1)
     dots = "".join(
-        f'<circle class="dot" cx="{left + 5 + index * step:.1f}" cy="{y(value):.1f}" r="3"/>'
-        for index, value in enumerate(values)
+        f'<i style="left:{(index + 0.5) / len(values):.3%};{top(value)}"></i>' for index, value in enumerate(values)
     )
-    marks = "".join(
-        f'<line class="rule" x1="{left}" x2="{width}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-        f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3f}</text>'
-        for value in sorted({least, most})
-    )
-    line = f'<line class="mean" x1="{left}" x2="{width}" y1="{y(mean):.1f}" y2="{y(mean):.1f}"/>'
+    marks = "".join(f'<b style="{top(value)}">{value:.3f}</b>' for value in sorted({least, most}))
     more = (
         f" {len(split.bytes_per_token):,} shards; a dot is the mean of neighbours." if len(values) == _MAX_DOTS else ""
     )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="bytes per token of each shard">'
-        f"{marks}{line}{dots}</svg>\n"
+        f'<div class="dots" role="img" aria-label="bytes per token of each shard">{marks}'
+        f'<div><hr style="{top(mean)}">{dots}</div></div>\n'
         f'<p class="faint">In the order of the shards; the line is the mean, {mean:.3f}.{more}</p>\n'
     )
 
@@ -189,7 +184,6 @@ def draw(figures: Figures, out: Path) -> None:
     """
     require_extra("train", modules=("matplotlib",), needed_by="a picture of a corpus")
     from matplotlib.figure import Figure  # noqa: PLC0415  (an extra)
-    from matplotlib.ticker import EngFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(8, 9), dpi=150, layout="constrained")  # no pyplot: nothing global, no display needed
     above, middle, below = figure.subplots(3, 1)
@@ -203,10 +197,11 @@ def draw(figures: Figures, out: Path) -> None:
     above.set_xscale("log", base=2)
     above.set_yscale("log")
     above.set(xlabel="tokens of a document, up to twice as many", ylabel="documents")
-    above.xaxis.set_major_formatter(EngFormatter(sep=""))
+    above.xaxis.set_major_formatter(lambda length, _: f"{length / 1024:g}k" if length >= 1024 else f"{length:g}")
     middle.set(xlabel="shard", ylabel="bytes per token")
     reasons = figures.rejected.most_common()[::-1]
-    below.barh([reason for reason, _ in reasons], [count for _, count in reasons], color="#b5564a")
+    below.barh([reason for reason, _ in reasons], [count for _, count in reasons], 0.5, color="#b5564a")
+    below.set_ylim(-0.75, max(len(reasons), 4) - 0.25)
     below.set(xlabel=f"rejected records, of {figures.num_records:,}" if reasons else "no record was rejected")
     for axes in (above, middle, below):
         axes.spines[["top", "right"]].set_visible(False)
