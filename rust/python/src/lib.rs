@@ -5,11 +5,13 @@
 #![allow(clippy::doc_markdown, reason = "many doc comments are Python's docstrings")]
 
 mod corpus;
+mod count;
 mod error;
 mod files;
 mod ids;
 mod iterate;
 mod parts;
+mod source;
 mod text;
 mod tokenizer;
 mod train;
@@ -20,6 +22,7 @@ mod watch;
 mod extension {
     #[pymodule_export]
     use crate::corpus::{hash_file, run_corpus_task, write_file};
+    use crate::count::{Counter, merge_counts, read_count_summary};
     #[pymodule_export]
     use crate::files::{Contents, read_gpt2, read_hf, read_tiktoken};
     #[pymodule_export]

@@ -17,6 +17,7 @@ mod pipeline;
 mod reader;
 mod shard;
 mod source;
+mod stream;
 mod task;
 
 pub use documents::{Document, Documents, InvalidUtf8, Reason, Reject, Tally};
@@ -25,4 +26,5 @@ pub use pipeline::for_each_batch;
 pub use reader::{Batch, DEFAULT_MAX_RECORD_BYTES, Reader};
 pub use shard::{Committed, Position, SPLITS};
 pub use source::{Compression, Format, Source};
+pub(crate) use stream::TextStream;
 pub use task::{CompressionName, FormatName, InputReport, OnBad, SpecialText, Task, TaskInput, TaskReport, run_task};

@@ -50,6 +50,11 @@ impl Source {
         Self { path: path.into(), name: None, format, compression, range: None }
     }
 
+    /// How large it is on disk, 0 for a pipe.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
     /// What messages call it.
     pub fn name(&self) -> PathBuf {
         self.name.as_ref().map_or_else(|| self.path.clone(), PathBuf::from)
