@@ -34,7 +34,7 @@ def test_a_failed_task_is_listed_and_the_rest_is_kept(corpus, tmp_path):
     damaged = corpus / "2.jsonl.gz"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-9])
-    with pytest.raises(RuntimeError, match=r"1 of 5 tasks failed.*task 2: ValueError: .*2.jsonl.gz: is cut off"):
+    with pytest.raises(RuntimeError, match=r"1 of 5 tasks failed.*task 2: .*2.jsonl.gz: is cut off"):
         count_corpus(corpus, tmp_path / "out", SPECIALS)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out.parts").glob("*.counts")}
     assert len(kept) == 4

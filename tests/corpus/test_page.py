@@ -48,9 +48,9 @@ def test_no_documents_have_no_length():
 
 def test_documents_are_measured_across_shards(tmp_path):
     """Documents of 3, 9, 1 and 5 tokens in shards of 4."""
-    shards = [("train-00000-00000.npy", 4), ("train-00000-00001.npy", 4), ("train-00000-00002.npy", 4), ("x.npy", 6)]
+    shards = [("0.ends.npy", 4), ("1.ends.npy", 4), ("2.ends.npy", 4), ("3.ends.npy", 6)]
     for (name, _), ends in zip(shards, [[3], [], [4], [1, 6]], strict=True):
-        np.save(tmp_path / name.replace(".npy", ".ends.npy"), np.array(ends, np.uint64))
+        np.save(tmp_path / name, np.array(ends, np.uint64))
     assert np.concatenate(list(read_lengths(tmp_path, shards))).tolist() == [3, 9, 1, 5]
 
 

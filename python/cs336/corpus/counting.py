@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cs336.corpus.executors import Executor, run_tasks
+from cs336.corpus.work import Executor, run_tasks
 from cs336.inputs import InputFile, Inputs, ReadOptions, expand
 from cs336.tokenizer import CountSummary, count_pretokens, merge_counts
 

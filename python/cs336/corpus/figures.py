@@ -4,10 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cs336.shards import SPLITS, Shard, read_manifest
 
 # Lengths below it are counted one by one, so that medians of ordinary documents are exact; longer ones by their size.
 _EXACT = 1 << 16
@@ -109,16 +112,54 @@ class Figures:
     special_tokens: int = 0
 
 
+def gather(directory: Path | str) -> Figures:
+    """Read the figures of a finished corpus: its manifest, and where its documents end.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: The corpus is not finished, or damaged.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    figures = Figures(directory.resolve().name)
+    figures.num_inputs = len({told["input"] for told in manifest.inputs})
+    for told in manifest.inputs:
+        figures.num_records += told["documents"] + told["rejected"]
+        figures.rejected.update(told["rejected_by_reason"])
+        figures.input_bytes += told["record_bytes"] + told["other_bytes"]
+        figures.empty_documents += told["empty_documents"]
+        figures.repaired_documents += told["repaired_documents"]
+        figures.special_tokens += told["special_tokens"]
+    for split in SPLITS:
+        shards = manifest.of_split(split)
+        if shards:
+            figures.splits[split] = _of_split(directory, split, shards)
+    return figures
+
+
+def _of_split(directory: Path, name: str, shards: Sequence[Shard]) -> SplitFigures:
+    split = SplitFigures(name)
+    for shard in shards:
+        split.num_tokens += shard.tokens
+        split.num_documents += shard.documents
+        split.text_bytes += shard.text_bytes
+        split.bytes_per_token.append(shard.text_bytes / max(1, shard.tokens))
+    for _, of_task in groupby(shards, key=lambda shard: shard.task):
+        for lengths in read_lengths(directory, [(shard.ends_file, shard.tokens) for shard in of_task]):
+            split.lengths.add(lengths)
+    return split
+
+
 def read_lengths(directory: Path, shards: Sequence[tuple[str, int]]) -> Iterator[NDArray[np.int64]]:
     """Read the lengths of the documents of one task's shards of one split, which are in order.
 
     Args:
         directory: of the corpus.
-        shards: name and number of tokens of each.
+        shards: for each the file of its documents' ends, and its number of tokens.
     """
     begun = 0  # tokens of a document that did not end in its shard
     for name, num_tokens in shards:
-        ends = np.load(directory / name.replace(".npy", ".ends.npy"), mmap_mode="r", allow_pickle=False)
+        ends = np.load(directory / name, mmap_mode="r", allow_pickle=False)
         if len(ends):
             yield np.diff(np.asarray(ends, np.int64), prepend=-begun)
             begun = num_tokens - int(ends[-1])

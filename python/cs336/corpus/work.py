@@ -1,10 +1,9 @@
-"""Who does the tasks of a job: this process, a Ray cluster, or an array of jobs that each do their share.
+"""Tasks that may be done anywhere, by this process or on a Ray cluster.
 
 A task is a number; doing it is a call that may be made any number of times, anywhere, with the same outcome on disk. So
-an executor needs to know nothing of what is done, no data go through it, and what is lost is done again.
+whoever hands out tasks needs to know nothing of what is done, no data go through it, and what is lost is done again.
 """
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -75,21 +74,10 @@ def run_tasks(
     if executor == "local":
         return _run_here(work, tasks, attempts, on_done)
     if executor == "ray":
-        from cs336.corpus.executors.on_ray import run_on_ray  # noqa: PLC0415  (an extra)
+        from cs336.corpus.on_ray import run_on_ray  # noqa: PLC0415  (an extra)
 
         return run_on_ray(work, tasks, attempts=attempts, cpus_per_task=cpus_per_task, on_done=on_done)
     raise ValueError(f"executor must be 'local' or 'ray', got {executor!r}")
-
-
-def share_of(tasks: Sequence[int], index: int, num_shares: int) -> Sequence[int]:
-    """Return the tasks of one member of an array of jobs. The shares are disjoint, and together all tasks.
-
-    Raises:
-        ValueError: There is no such share.
-    """
-    if num_shares < 1 or not 0 <= index < num_shares:
-        raise ValueError(f"the index of a share must be from 0 to {num_shares - 1}, got {index} of {num_shares}")
-    return tasks[index::num_shares]
 
 
 def may_pass(error: BaseException) -> bool:
@@ -99,7 +87,7 @@ def may_pass(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Return an error in one line."""
-    return traceback.format_exception_only(error)[-1].strip().replace("\n", " ")
+    return " ".join((str(error) or type(error).__name__).split())
 
 
 def _run_here(work: Work, tasks: Sequence[int], attempts: int, on_done: Done | None) -> Outcome:

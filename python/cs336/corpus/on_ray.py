@@ -1,12 +1,19 @@
 """Tasks on a Ray cluster: Ray Core tasks that take a number and return one; files are all that is shared."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cs336._extras import require_extra
 
 if TYPE_CHECKING:
-    from cs336.corpus.executors import Done, Outcome, Work
+    from cs336.corpus.executors import Failures, Report
+    from cs336.corpus.planning import Plan
+    from cs336.corpus.work import Done, Outcome, Work
+
+# How often a task of a plan is tried in all.
+ATTEMPTS = 3
 
 
 def run_on_ray(
@@ -32,6 +39,57 @@ def run_on_ray(
             ray.shutdown()
 
 
+@dataclass(frozen=True)
+class PlanTask:
+    """A task of a corpus plan, on a worker that sees its directory."""
+
+    directory: str
+    num_threads: int
+
+    def __call__(self, task: int) -> None:
+        """Do what is left of it."""
+        from cs336.corpus.planning import Plan  # noqa: PLC0415  (on the worker)
+        from cs336.corpus.task import run_task  # noqa: PLC0415
+
+        run_task(Plan.load(self.directory), task, num_threads=self.num_threads)
+
+
+def run_plan(
+    plan: "Plan", tasks: Sequence[int], *, num_threads: int | None = None, progress: "Report | None" = None
+) -> "Failures":
+    """Do tasks of a plan on a Ray cluster; `num_threads` is of one task, 1 by default. Progress is told task by task.
+
+    Raises:
+        ModuleNotFoundError: The extra `ray` is missing.
+    """
+    from cs336.corpus.executors import Progress  # noqa: PLC0415  (it names this module)
+    from cs336.corpus.task import journal_path  # noqa: PLC0415
+    from cs336.shards import read_journal  # noqa: PLC0415
+
+    begin = time.monotonic()
+    total_bytes = sum(map(plan.task_bytes, tasks))
+    at = Progress(0, total_bytes, tokens=0, rejected=0, done_tasks=0, num_tasks=len(tasks), elapsed_s=0.0)
+
+    def on_done(task: int) -> None:
+        nonlocal at
+        journal = read_journal(journal_path(plan, task))
+        at = replace(
+            at,
+            done_bytes=at.done_bytes + plan.task_bytes(task),
+            tokens=at.tokens + sum(shard.tokens for shard in journal.shards),
+            rejected=at.rejected + sum(told["rejected"] for told in (journal.report or {"inputs": ()})["inputs"]),
+            done_tasks=at.done_tasks + 1,
+            elapsed_s=time.monotonic() - begin,
+        )
+        if progress is not None:
+            progress(at)
+
+    threads = num_threads or 1
+    work = PlanTask(str(plan.directory.absolute()), threads)
+    outcome = run_on_ray(work, tasks, attempts=ATTEMPTS, cpus_per_task=threads, on_done=on_done)
+    return {task: ValueError(reason) for task, reason in outcome.failed.items()}
+
+
 class _Run:
     def __init__(self, ray: Any, work: "Work", attempts: int, cpus_per_task: int, on_done: "Done | None") -> None:
         self._ray = ray
@@ -43,7 +101,7 @@ class _Run:
         self._running: dict[Any, int] = {}
 
     def run(self, tasks: Sequence[int]) -> "Outcome":
-        from cs336.corpus.executors import Outcome  # noqa: PLC0415  (it imports this module)
+        from cs336.corpus.work import Outcome  # noqa: PLC0415  (it imports this module)
 
         done: list[int] = []
         failed: dict[int, str] = {}
@@ -83,7 +141,7 @@ class _Run:
 
 def _do(work: "Work", task: int) -> tuple[str, bool] | None:
     """Run on a worker. Errors come back as words: their classes may not be known to whoever asked."""
-    from cs336.corpus.executors import describe, may_pass  # noqa: PLC0415  (on the worker)
+    from cs336.corpus.work import describe, may_pass  # noqa: PLC0415  (on the worker)
 
     try:
         work(task)
