@@ -22,6 +22,7 @@ mod watch;
 mod extension {
     #[pymodule_export]
     use crate::corpus::{hash_file, run_corpus_task, write_file};
+    #[pymodule_export]
     use crate::count::{Counter, merge_counts, read_count_summary};
     #[pymodule_export]
     use crate::files::{Contents, read_gpt2, read_hf, read_tiktoken};
