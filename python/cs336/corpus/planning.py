@@ -273,7 +273,8 @@ def _tasks(inputs: Sequence[PlannedInput], options: CorpusOptions) -> Iterator[t
     group_bytes = 0
     for index, planned in enumerate(inputs):
         size_bytes = planned.size_bytes if planned.size_bytes is not None else options.task_bytes
-        if group and (group_bytes + size_bytes > options.task_bytes or len(group) == _MOST_FILES_IN_A_TASK):
+        is_full = group_bytes + size_bytes > options.task_bytes or len(group) == _MOST_FILES_IN_A_TASK
+        if group and (is_full or _needs_a_pipe(planned) or _needs_a_pipe(inputs[index - 1])):
             yield tuple(group)
             group, group_bytes = [], 0
         if size_bytes > options.task_bytes and _can_be_cut(planned, options):
@@ -284,6 +285,11 @@ def _tasks(inputs: Sequence[PlannedInput], options: CorpusOptions) -> Iterator[t
         group_bytes += size_bytes
     if group:
         yield tuple(group)
+
+
+def _needs_a_pipe(planned: PlannedInput) -> bool:
+    """Whether reading it takes a thread and a pipe, of which a task should not open many."""
+    return planned.format == "parquet" or planned.file.is_remote
 
 
 def _can_be_cut(planned: PlannedInput, options: CorpusOptions) -> bool:
