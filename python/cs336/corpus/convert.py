@@ -94,7 +94,9 @@ def convert(
     layout = layout or _layout_of(out)
     if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.load(tokenizer)
-    stream = _open(paths, source_layout, split, _meaning(eos_id, vocab_size, tokenizer))
+    # A corpus directory tells everything itself.
+    told = Meaning(eos_id, vocab_size) if source_layout == "shards" else _meaning(eos_id, vocab_size, tokenizer)
+    stream = _open(paths, source_layout, split, told)
     _check_tokenizer(tokenizer, stream)
     dtype = _dtype_for(layout, stream)
     _check_eos(stream.meaning, dtype)
