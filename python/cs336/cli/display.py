@@ -12,7 +12,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 _LINE_EVERY_S = 5.0
-_STAGES = {"count": "counting pretokens", "sum": "adding up counts", "merge": "merging pairs", "encode": "encoding", "corpus": "corpus", "verify": "verifying"}
+_STAGES = {
+    "count": "counting pretokens",
+    "sum": "adding up counts",
+    "merge": "merging pairs",
+    "encode": "encoding",
+    "corpus": "making shards",
+    "verify": "verifying",
+}
 
 
 def print_result(values: Mapping[str, Any], *, as_json: bool) -> None:
