@@ -12,7 +12,9 @@ from cs336.corpus.layouts.datatrove import DatatroveSink, DatatroveSource
 from cs336.corpus.layouts.llmc import LlmcSink, LlmcSource, is_llmc
 from cs336.corpus.layouts.megatron import MAX_NARROW_VOCAB, MegatronSink, MegatronSource, file_names
 from cs336.corpus.layouts.nanogpt import NanoGptSink, NanoGptSource
+from cs336.corpus.layouts.shards import ShardsSource
 from cs336.corpus.layouts.stream import Block, Meaning, Sink, Source
+from cs336.shards import Split
 
 Layout = Literal["shards", "nanogpt", "llm.c", "llm.c-llama3", "megatron", "datatrove"]
 Progress = Callable[[str, int, int], object]
@@ -56,6 +58,7 @@ def convert(
     vocab_size: int | None = None,
     add_eos: bool = False,
     shard_tokens: int | None = None,
+    split: Split = "train",
     progress: Progress | None = None,
 ) -> Converted:
     """Write tokens in another layout, with the same documents; the memory does not depend on their number.
@@ -69,6 +72,7 @@ def convert(
         vocab_size: every id must be less; the layouts choose their type of ids by it.
         add_eos: put the EOS id at the end of documents that lack it. Megatron's datasets may.
         shard_tokens: for llm.c, tokens of a file: `out` becomes NAME_000000.bin and so on.
+        split: which split of a directory of shards.
         progress: called as `progress("convert", tokens done, tokens in all)`.
 
     Raises:
@@ -82,7 +86,7 @@ def convert(
     out = Path(out)
     source_layout = source_layout or detect(paths[0])
     layout = layout or _layout_of(out)
-    stream = _open(paths, source_layout, Meaning(eos_id, vocab_size))
+    stream = _open(paths, source_layout, split, Meaning(eos_id, vocab_size))
     dtype = _dtype_for(layout, stream)
     _check_eos(stream.meaning, dtype)
     _check_apart(paths, source_layout, out, layout)
@@ -154,7 +158,9 @@ class _Chain:
             yield from source.blocks()
 
 
-def _open(paths: Sequence[Path], layout: Layout, meaning: Meaning) -> Source:
+def _open(paths: Sequence[Path], layout: Layout, split: Split, meaning: Meaning) -> Source:
+    if layout == "shards":
+        return _Chain([ShardsSource(path, split, meaning) for path in paths])
     if layout == "nanogpt":
         return NanoGptSource(paths, meaning)
     if layout in {"llm.c", "llm.c-llama3"}:

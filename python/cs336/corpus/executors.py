@@ -54,7 +54,7 @@ class Executor(Protocol):
 
 
 # By name, where it lies: an executor's own dependencies are imported only when it is asked for.
-EXECUTORS = {"local": "cs336.corpus.executors:run_locally"}
+EXECUTORS = {"local": "cs336.corpus.executors:run_locally", "ray": "cs336.corpus.on_ray:run_plan"}
 
 
 def executor_named(name: str) -> Executor:
