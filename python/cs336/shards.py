@@ -1,7 +1,7 @@
 """The format of a corpus directory: shards, the lines that list them, and the manifest that seals them.
 
-Every line and the manifest end in a CRC-32 of what stands before it. A line that does not check, and all after it, count
-for nothing: the work they stand for is done again.
+Every line and the manifest end in a CRC-32 of what stands before it. A line that does not check, and all after it,
+count for nothing: the work they stand for is done again.
 """
 
 import json

@@ -17,8 +17,9 @@ _STAGES = {
     "sum": "adding up counts",
     "merge": "merging pairs",
     "encode": "encoding",
-    "corpus": "corpus",
+    "corpus": "making shards",
     "verify": "verifying",
+    "convert": "converting",
 }
 
 

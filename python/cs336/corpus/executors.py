@@ -49,7 +49,8 @@ class Executor(Protocol):
 
     def __call__(
         self, plan: Plan, tasks: Sequence[int], *, num_threads: int | None, progress: Report | None
-    ) -> Failures: ...
+    ) -> Failures:
+        """Do the tasks."""
 
 
 # By name, where it lies: an executor's own dependencies are imported only when it is asked for.

@@ -132,7 +132,7 @@ def _is_alive_here(holder: dict[str, Any]) -> bool:
         return False
     except OSError:
         return True
-    return holder["pid"] != os.getpid()
+    return bool(holder["pid"] != os.getpid())
 
 
 def _is_alive_elsewhere(path: Path, holder: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from cs336.corpus.lock import CorpusLock
 from cs336.corpus.planning import Plan
 from cs336.corpus.sealing import in_order, journals, seal, unfinished
 from cs336.corpus.shuffling import shuffle
-from cs336.shards import MANIFEST, Manifest, read_manifest
+from cs336.shards import MANIFEST, Manifest, Shard, read_manifest
 
 
 class TasksFailedError(ValueError):
@@ -108,7 +108,7 @@ def _finish_if_last(plan: Plan) -> None:
     done = journals(plan)
     if any(journal.report is None for journal in done):
         return
-    shards: Sequence = in_order(done)
+    shards: Sequence[Shard] = in_order(done)
     if plan.options.shuffle_seed is not None:
         shards = shuffle(plan, shards)
     seal(plan, shards, done)

@@ -49,7 +49,7 @@ def totals_of(plan: Plan, done: Sequence[Journal], shards: Sequence[Shard]) -> d
     most = plan.options.max_rejected
     if most is not None and totals["rejected"] > most:
         raise ValueError(
-            f"{totals['rejected']:,} records were rejected, more than max_rejected = {most:,}; look at what they are, and "
+            f"{totals['rejected']:,} records were rejected, more than max_rejected = {most:,}; look at them, and "
             "plan the corpus anew with a greater one"
         )
     return dict(totals)

@@ -1,8 +1,8 @@
 """All documents of a split in an order that a seed decides: an exact shuffle, in bounded memory.
 
 Every document gets a key, a hash of the seed and its number, and the documents are written in the order of their keys.
-The keys of a range at a time are sorted, so that memory does not grow with the number of documents. Where a shard begins
-follows from the lengths alone: the work is taken up after the last shard that is committed.
+The keys of a range at a time are sorted, so that memory does not grow with the number of documents. Where a shard
+begins follows from the lengths alone: the work is taken up after the last shard that is committed.
 """
 
 import io

@@ -119,7 +119,8 @@ def _problems_of_ids(directory: Path, shard: Shard, manifest: Manifest) -> list[
         greatest = max(int(ids[at : at + _SCAN_IDS].max()) for at in range(0, len(ids), _SCAN_IDS))
         if greatest != shard.greatest_id or greatest >= manifest.vocab_size:
             problems.append(
-                f"{shard.file}: its greatest id is {greatest}, expected {shard.greatest_id}, below {manifest.vocab_size}"
+                f"{shard.file}: its greatest id is {greatest}, expected {shard.greatest_id} "
+                f"and less than {manifest.vocab_size}"
             )
     if ends.shape != (shard.documents,) or np.any(np.diff(ends.astype(np.int64), prepend=0) <= 0):
         problems.append(f"{shard.ends_file} is no ascending list of {shard.documents} ends")

@@ -52,8 +52,8 @@ class TokenDataset:
 
         Raises:
             OSError: The file is missing or cannot be read.
-            ValueError: It is not a whole one-dimensional `.npy` array of integers, or an id is out of range; a corpus is
-                not finished, has no such split, or was made by another tokenizer.
+            ValueError: It is not a whole one-dimensional `.npy` array of integers, or an id is out of range; a corpus
+                is not finished, has no such split, or was made by another tokenizer.
         """
         path = Path(path)
         if path.is_dir():

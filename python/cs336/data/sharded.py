@@ -49,7 +49,7 @@ class ShardedIds:
 
     def _range(self, begin: int, end: int) -> Ids:
         first = int(np.searchsorted(self._starts, begin, side="right")) - 1
-        pieces = []
+        pieces: list[Ids] = []
         for start, ids in zip(self._starts[first:-1], self._shards[first:], strict=True):
             if start >= end and pieces:
                 break
