@@ -18,7 +18,7 @@ _Layout = Literal["shards", "nanogpt", "llm.c", "llm.c-llama3", "megatron", "dat
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertTokens:
-    """Write tokens in another layout: ours, nanoGPT's, llm.c's, Megatron's or datatrove's.
+    """Write tokens in another layout: ours, nanoGPT's, llm.c's, Megatron's or datatrove's; nothing is lost or it fails.
 
     Attributes:
         sources: A file, a corpus directory, or several files that follow one another.

@@ -230,7 +230,7 @@ def _meaning(eos_id: int | None, vocab_size: int | None, tokenizer: Tokenizer | 
 def _check_tokenizer(tokenizer: Tokenizer | None, stream: Source) -> None:
     if tokenizer is not None and stream.meaning.tokenizer not in {None, tokenizer.sha256}:
         raise ValueError(
-            f"the ids were made by a tokenizer with hash {stream.meaning.tokenizer}, not by the one given, whose hash is "
+            f"the ids were made by a tokenizer with hash {stream.meaning.tokenizer}, not by the one given, with hash "
             f"{tokenizer.sha256}"
         )
 
