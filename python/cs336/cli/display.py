@@ -20,6 +20,7 @@ _STAGES = {
     "corpus": "making shards",
     "verify": "verifying",
     "convert": "converting",
+    "files": "counting files",
 }
 
 
