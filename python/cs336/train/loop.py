@@ -140,8 +140,12 @@ class _Run:
         self.on_record = on_record
         self.time_limit_s = math.inf if time_limit_s is None else time_limit_s
         self.tokenizer = _load_tokenizer(config)
-        self.train_data = open_dataset(config, config.data.train)
-        self.valid_data = None if config.data.valid is None else open_dataset(config, config.data.valid)
+        self.train_data = open_dataset(config, config.data.train, tokenizer=self.tokenizer)
+        self.valid_data = (
+            None
+            if config.data.valid is None
+            else open_dataset(config, config.data.valid, split="valid", tokenizer=self.tokenizer)
+        )
         self.valid_bytes_per_token = self._bytes_per_token()
         self.learner = Learner(config)
         self.step = 0
