@@ -121,11 +121,6 @@ class Ranks:
         dist.all_gather_object(values, value, group=self.words)
         return cast(list[T], values)
 
-    def wait_for_all(self) -> None:
-        """Return once every rank has come here."""
-        if self.are_several:
-            dist.barrier(group=self.words)
-
     @contextlib.contextmanager
     def naming_losses(self, where: Callable[[], str]) -> Iterator[None]:
         """Turn the transport's complaint about a process that is gone into an error that says what to do.
