@@ -36,9 +36,9 @@ from cs336.train.shelf import Shelf
 from cs336.train.signals import StopRequestedError, StopSignals
 from cs336.train.trackers import require_trackers
 
-_GRACE_S = 2.0
-
 __all__ = ["Status", "TrainResult", "train"]
+
+_GRACE_S = 2.0  # between the terminal's Ctrl-C and the one that torchrun passes on
 
 
 def train(
@@ -143,7 +143,7 @@ class _Run:
         verb, ranks = "resumed" if log.is_resumed else "started", self.ranks.world_size
         on_ranks = f", on {ranks} ranks" if ranks > 1 else ""
         log.note(f"{verb} at step {self.step} of {self.config.num_steps} on {device} in {precision}{on_ranks}")
-
+        self.learner.on_notice = self._give_notice
         self.recorder = Recorder(
             self.config,
             log,
@@ -152,8 +152,6 @@ class _Run:
             elapsed_s=self.progress.elapsed_s,
             on_record=self.on_record,
         )
-
-        self.learner.on_notice = self._give_notice
 
     def _give_notice(self, text: str) -> None:
         """Tell people now, and whoever reads the run's notes later."""
