@@ -13,6 +13,7 @@ from cs336.cli.account import Account
 from cs336.cli.demo import Demo
 from cs336.cli.exit import ExitCode, run_guarded
 from cs336.cli.generate import Generate
+from cs336.cli.hf import Export, Import
 from cs336.cli.runs import RunsGroup
 from cs336.cli.tokenizer import TokenizerGroup
 from cs336.cli.train import Train
@@ -23,6 +24,8 @@ _Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[RunsGroup, tyro.conf.subcommand("runs")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Account, tyro.conf.subcommand("account")]
 )
 _DESCRIPTION = """From raw text to a trained language model.

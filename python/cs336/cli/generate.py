@@ -11,6 +11,7 @@ import tyro
 
 from cs336.cli.display import print_result
 from cs336.cli.exit import ExitCode
+from cs336.cli.trained import model_of, open_checkpoint, tokenizer_of
 
 if TYPE_CHECKING:
     from cs336.generate import Step
@@ -60,22 +61,16 @@ class Generate:
 
     def run(self) -> int:
         """Generate and print."""
-        from cs336.config import from_dict
         from cs336.generate import stream
-        from cs336.model import ModelConfig, TransformerLM
         from cs336.train.device import choose_device
 
         if not self.prompt or not all(self.prompt):
             raise ValueError("the prompt is empty; give some text, or '<|endoftext|>' to begin a new document")
         if self.num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
-        checkpoint = _read(self.checkpoint)
-        tokenizer = _tokenizer_of(checkpoint, self.tokenizer)
-        source = f"{checkpoint.path}/state.json"
-        model = TransformerLM(
-            from_dict(ModelConfig, checkpoint.config["model"], source=source), device=choose_device(self.device)
-        )
-        checkpoint.restore(model)
+        checkpoint = open_checkpoint(self.checkpoint)
+        tokenizer = tokenizer_of(checkpoint, self.tokenizer)
+        model = model_of(checkpoint, choose_device(self.device))
         prompts = [prompt for prompt in self.prompt for _ in range(self.num_samples)]
         _warn_of_trailing_spaces(self.prompt)
         steps = stream(
@@ -237,33 +232,3 @@ def _stop_ids(checkpoint: "Checkpoint", tokenizer: "Tokenizer", stops: Sequence[
             raise ValueError(f"stop must be one token of the tokenizer, got {stop!r}, which is {len(ids)}")
         stop_ids += ids
     return stop_ids
-
-
-def _read(path: Path) -> "Checkpoint":
-    from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
-
-    if not path.is_dir():
-        raise FileNotFoundError(2, "no such run directory or checkpoint", str(path))
-    if (path / "state.json").exists():
-        return read_checkpoint(path, with_optimizer=False)
-    latest = latest_checkpoint(path)
-    if latest is None:
-        raise ValueError(f"{path} holds no whole checkpoint; give a run directory of `cs336 train` or one checkpoint")
-    return read_checkpoint(latest, with_optimizer=False)
-
-
-def _tokenizer_of(checkpoint: "Checkpoint", given: Path | None) -> "Tokenizer":
-    """Return the tokenizer the model was trained with: ids of another one mean something else."""
-    from cs336.tokenizer import Tokenizer
-
-    run_dir = checkpoint.path.parent.parent if checkpoint.path.parent.name == "checkpoints" else checkpoint.path.parent
-    path = given or run_dir / "tokenizer.json"
-    if given is None and not path.exists():
-        raise ValueError(f"the run directory {run_dir} holds no tokenizer.json; name the tokenizer with --tokenizer")
-    tokenizer = Tokenizer.load(path)
-    if checkpoint.tokenizer_hash not in (None, tokenizer.sha256):
-        raise ValueError(
-            f"{path} is not the tokenizer this model was trained with: its hash is {tokenizer.sha256[:12]}, the "
-            f"checkpoint's {str(checkpoint.tokenizer_hash)[:12]}"
-        )
-    return tokenizer
