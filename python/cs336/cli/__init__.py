@@ -12,7 +12,9 @@ import tyro
 from cs336.cli.account import Account
 from cs336.cli.corpus import CorpusGroup
 from cs336.cli.demo import Demo
+from cs336.cli.download import Download
 from cs336.cli.exit import ExitCode, run_guarded
+from cs336.cli.experiments import ExperimentsGroup
 from cs336.cli.generate import Generate
 from cs336.cli.hf import Export, Import
 from cs336.cli.runs import RunsGroup
@@ -29,6 +31,8 @@ _Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Account, tyro.conf.subcommand("account")]
+    | Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[ExperimentsGroup, tyro.conf.subcommand("experiments")]
 )
 _DESCRIPTION = """From raw text to a trained language model.
 
