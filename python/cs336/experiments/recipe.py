@@ -4,6 +4,7 @@ A recipe is a TOML file::
 
     title = "Learning rate"
     question = "Which rate learns fastest, and where does training break?"
+    extends = "base"            # whose [train] this one's is laid over
     seeds = [0, 1, 2]
 
     [train]                     # a training config without data and run_dir
@@ -12,107 +13,61 @@ A recipe is a TOML file::
     lr = 1e-3
 
     [grid]                      # every combination is a variant
-    "optim.lr" = [3e-4, 1e-3, 3e-3]
+    "optim.lr" = [3e-4, 6e-4, 1.2e-3]
 
     [[runs]]                    # or, instead of a grid, variants one by one; the first is the baseline
     name = "post-norm"
     set = { "model.norm_position" = "post" }
+    times = { "optim.lr" = 0.1 }
 
     [scale]                     # what follows from what a variant changes
     "optim.lr" = { with = "batch_size", power = 0.5 }
 
-Those of the package (`recipes/*.toml`) are known by name.
+    [probe]                     # each variant also at these multiples of a setting, after scaling
+    "optim.lr" = [0.5, 1, 2]
+
+    [presets.cpu]               # what is said differently where the preset `cpu` is asked for
+    grid = { "optim.lr" = [1e-3, 2e-3] }
+
+`mixed_budgets = true` allows runs that see different numbers of tokens. Without `model.vocab_size` a run has as many ids as
+its tokenizer. Those of the package (`recipes/*.toml`) are known by name, and so are the presets (`presets/*.toml`): common
+settings that make every recipe fit a kind of machine.
 """
 
 import importlib.resources
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cs336.config import DataConfig, TrainConfig, from_dict, to_dict
+from cs336.experiments.variants import Recipe, Scaling, Variant, copy_tree, laid_over
 from cs336.settings import flatten, lay_over, read_toml
 
-_KEYS = {"title", "question", "seeds", "train", "grid", "runs", "scale"}
+__all__ = ["Recipe", "Variant", "load_recipe", "preset_names", "recipe_names"]
+
+_KEYS = {"title", "question", "extends", "seeds", "mixed_budgets", "train", "grid", "runs", "scale", "probe", "presets"}
+_PRESET_KEYS = {"seeds", "train", "grid", "runs", "probe"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One way to run: a name, and the settings in which it differs from the recipe's `[train]`."""
-
-    name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scaling:
-    """A setting that follows another: it is multiplied by `(new / old) ** power` of the other."""
-
-    key: str
-    with_key: str
-    power: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a recipe file says.
-
-    Attributes:
-        name: The file's name without its ending.
-        title: A few words.
-        question: What the runs are to answer.
-        seeds: Each variant is run once for each.
-        train: The common settings, as a tree of `TrainConfig` without `data`, `run_dir` and `seed`.
-        variants: What is compared; the first is the baseline.
-        scalings: Settings that follow others.
-    """
-
-    name: str
-    title: str
-    question: str
-    seeds: tuple[int, ...]
-    train: Mapping[str, Any]
-    variants: tuple[Variant, ...]
-    scalings: tuple[Scaling, ...] = ()
-
-    def config(self, variant: Variant, seed: int, *, data: DataConfig, run_dir: str | Path) -> TrainConfig:
-        """Return the config of one run.
-
-        Raises:
-            ValueError: A setting is unknown or does not fit.
-        """
-        tree = _copy(self.train)
-        for key, value in variant.settings.items():
-            _put(tree, key, value)
-        self._follow(tree, variant)
-        values = {key: value for key in ("train", "valid", "tokenizer") if (value := getattr(data, key)) is not None}
-        tree |= {"data": values, "run_dir": str(run_dir), "seed": seed}
-        return from_dict(TrainConfig, tree, source=f"recipe {self.name}, {variant.name}")
-
-    def _follow(self, tree: dict[str, Any], variant: Variant) -> None:
-        """Apply the scalings whose own key the variant leaves alone."""
-        if not self.scalings:
-            return
-        data, first = {"data": {"train": "none"}}, _copy(self.train)
-        old, new = (
-            flatten(to_dict(from_dict(TrainConfig, tree_ | data, source=f"recipe {self.name}")))
-            for tree_ in (first, tree)
-        )
-        for scaling in self.scalings:
-            if scaling.key not in variant.settings and new[scaling.with_key] != old[scaling.with_key]:
-                ratio = (new[scaling.with_key] / old[scaling.with_key]) ** scaling.power
-                _put(tree, scaling.key, old[scaling.key] * ratio)
 
 
 def recipe_names() -> list[str]:
     """Return the names of the package's recipes."""
-    return sorted(path.name.removesuffix(".toml") for path in _shipped().iterdir() if path.name.endswith(".toml"))
+    return _names("recipes")
 
 
-def load_recipe(name: str | Path, *, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Recipe:
+def preset_names() -> list[str]:
+    """Return the names of the package's presets."""
+    return _names("presets")
+
+
+def load_recipe(
+    name: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    preset: str | None = None,
+) -> Recipe:
     """Read a recipe of the package by its name, or one from a file.
 
     Args:
@@ -120,30 +75,63 @@ def load_recipe(name: str | Path, *, overrides: Sequence[str] = (), seeds: Seque
         overrides: `key=value` sets a common setting; `key=value,value,...` makes a grid of it, instead of the recipe's
             own variants.
         seeds: Instead of the recipe's.
+        preset: Such as `cpu`; laid over the recipe, under the overrides.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: There is no such recipe, or it does not read like one; names the place and what was expected.
+        ValueError: There is no such recipe or preset, or it does not read like one; names the place and what was expected.
     """
+    recipe_name, tree = _read(name)
+    source = f"recipe {recipe_name}"
+    for key in tree:
+        if key not in _KEYS:
+            raise ValueError(f"{source}: unknown key {key!r}, known keys are {', '.join(sorted(_KEYS))}")
+    if "extends" in tree:
+        _, parent = _read(tree["extends"])
+        tree = {**tree, "train": laid_over(parent.get("train", {}), _table(tree, "train", source))}
+    if preset is not None:
+        tree = _with_preset(tree, preset, source)
+    return _parse(tree, name=recipe_name, overrides=overrides, seeds=seeds)
+
+
+def _read(name: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(name)
     if path.suffix == ".toml":
-        return _parse(read_toml(path), name=path.stem, overrides=overrides, seeds=seeds)
+        return path.stem, read_toml(path)
     if str(name) not in recipe_names():
         raise ValueError(f"there is no recipe {str(name)!r}; name a .toml file, or one of {', '.join(recipe_names())}")
-    with importlib.resources.as_file(_shipped() / f"{name}.toml") as shipped:
-        return _parse(read_toml(shipped), name=str(name), overrides=overrides, seeds=seeds)
+    return str(name), _read_shipped("recipes", str(name))
 
 
-def _shipped() -> Any:
-    return importlib.resources.files("cs336.experiments") / "recipes"
+def _with_preset(tree: Mapping[str, Any], preset: str, source: str) -> dict[str, Any]:
+    """Lay the preset's common settings over the recipe's, and over both what the recipe says about the preset."""
+    if preset not in preset_names():
+        raise ValueError(f"there is no preset {preset!r}; name one of {', '.join(preset_names())}")
+    result = copy_tree(tree)
+    for layer in (_read_shipped("presets", preset), _table(_table(tree, "presets", source), preset, source)):
+        for key, value in layer.items():
+            if key not in _PRESET_KEYS:
+                raise ValueError(f"{source}: a preset may hold {', '.join(sorted(_PRESET_KEYS))}, got {key!r}")
+            result[key] = laid_over(result.get("train", {}), value) if key == "train" else value
+    return result
+
+
+def _names(folder: str) -> list[str]:
+    return sorted(path.name.removesuffix(".toml") for path in _shipped(folder).iterdir() if path.name.endswith(".toml"))
+
+
+def _read_shipped(folder: str, name: str) -> dict[str, Any]:
+    with importlib.resources.as_file(_shipped(folder) / f"{name}.toml") as path:
+        return read_toml(path)
+
+
+def _shipped(folder: str) -> Any:
+    return importlib.resources.files("cs336.experiments") / folder
 
 
 def _parse(tree: Mapping[str, Any], *, name: str, overrides: Sequence[str], seeds: Sequence[int] | None) -> Recipe:
     source = f"recipe {name}"
-    for key in tree:
-        if key not in _KEYS:
-            raise ValueError(f"{source}: unknown key {key!r}, known keys are {', '.join(sorted(_KEYS))}")
-    train = _copy(_table(tree, "train", source))
+    train = copy_tree(_table(tree, "train", source))
     for key in ("data", "run_dir", "seed"):
         if key in train:
             raise ValueError(f"{source}: train.{key} does not belong into a recipe; it is given with the call")
@@ -165,8 +153,9 @@ def _parse(tree: Mapping[str, Any], *, name: str, overrides: Sequence[str], seed
         question=str(tree.get("question", "")),
         seeds=chosen,
         train=train,
-        variants=tuple(runs or _combinations(grid, source)),
+        variants=tuple(_probed(runs or _combinations(grid, source), _table(tree, "probe", source), source)),
         scalings=_scalings(_table(tree, "scale", source), source),
+        mixed_budgets=bool(tree.get("mixed_budgets", False)),
     )
 
 
@@ -182,32 +171,53 @@ def _variants(entries: Any, source: str) -> list[Variant]:
     for entry in entries if isinstance(entries, list) else [entries]:
         if (
             not isinstance(entry, Mapping)
-            or not set(entry) <= {"name", "set"}
+            or not set(entry) <= {"name", "set", "times"}
             or not isinstance(entry.get("name"), str)
         ):
-            raise ValueError(f"{source}: an entry of [[runs]] has a name and may have a table `set`, got {entry!r}")
-        settings = flatten(_table(entry, "set", source))
+            raise ValueError(
+                f"{source}: an entry of [[runs]] has a name and may have the tables `set` and `times`, got {entry!r}"
+            )
         name = _safe(entry["name"])
         if any(name == other.name for other in variants):
             raise ValueError(f"{source}: two of the [[runs]] are called {name!r}; their names must differ")
-        variants.append(Variant(name=name, settings=settings))
+        settings, factors = flatten(_table(entry, "set", source)), flatten(_table(entry, "times", source))
+        variants.append(Variant(name=name, settings=settings, factors=factors))
     return variants
 
 
 def _combinations(grid: Mapping[str, Any], source: str) -> list[Variant]:
     """Return a variant for each combination of the grid's values; one without settings if there is no grid."""
-    grid = flatten(grid)
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{source}: grid.{key} must be a list of values, got {values!r}")
+    grid = _lists(grid, f"{source}: grid")
     if not grid:
         return [Variant(name="base")]
-    combinations = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
-    return [
-        Variant(name=_safe(",".join(f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in settings.items())),
-                settings=settings)
-        for settings in combinations
-    ]  # fmt: skip
+    return [grid_variant(dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
+
+
+def grid_variant(settings: Mapping[str, Any]) -> Variant:
+    """Return the variant of a grid's point, named after its values."""
+    name = ",".join(f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in settings.items())
+    return Variant(name=_safe(name), settings=settings)
+
+
+def _probed(variants: Sequence[Variant], table: Mapping[str, Any], source: str) -> list[Variant]:
+    """Return each variant at all multiples of the probed settings, that at 1 under its own name."""
+    probes = _lists(table, f"{source}: probe")
+    result = []
+    for variant, factors in itertools.product(variants, itertools.product(*probes.values())):
+        changed = {key: float(factor) for key, factor in zip(probes, factors, strict=True) if factor != 1}
+        marks = [f",{key.rpartition('.')[2]}x{factor:g}" for key, factor in changed.items()]
+        result.append(
+            Variant(name=variant.name + "".join(marks), settings=variant.settings, factors={**variant.factors, **changed})
+        )
+    return result
+
+
+def _lists(table: Mapping[str, Any], source: str) -> dict[str, list[Any]]:
+    lists = flatten(table)
+    for key, values in lists.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{source}.{key} must be a list of values, got {values!r}")
+    return lists
 
 
 def _plain(value: Any) -> str:
@@ -243,14 +253,3 @@ def _grid_values(override: str, train: dict[str, Any], *, name: str) -> dict[str
             raise ValueError(f"--set {override}: a value between the commas is missing")
         values.append(flatten(tree)[key.strip()])
     return {key.strip(): values}
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-    tree[last] = value
-
-
-def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in tree.items()}

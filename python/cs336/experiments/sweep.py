@@ -5,6 +5,7 @@ and is passed over, one that was cut off goes on from its last checkpoint, one t
 was stopped, or whose machine went down, is called again with the same words.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import Literal, Protocol
 
 from cs336.config import DataConfig, TrainConfig, changed_keys, load_config
 from cs336.experiments.recipe import Recipe, Variant
+from cs336.train.durable import write_file
 from cs336.train.history import RunSummary, read_run
 
 State = Literal["missing", "cut off", "done", "diverged", "running"]
+SWEEP_FILE = "sweep.json"
 _RISE = 0.5  # nats above the lowest loss on the way, or a uniform guess: no schedule brings a run back from there
 
 
@@ -77,9 +80,11 @@ def plan_sweep(
     """Return the runs of a recipe, variant by variant.
 
     Raises:
+        OSError: The tokenizer cannot be read.
         ValueError: A setting does not fit; the runs cannot be compared, since they see different numbers of tokens or
             are cut off before their schedule ends; a directory holds another run.
     """
+    recipe = recipe.with_vocab_of(data)
     runs = [
         PlannedRun(
             variant=variant,
@@ -89,7 +94,7 @@ def plan_sweep(
         for variant in recipe.variants
         for seed in recipe.seeds
     ]
-    if not allow_mixed_budgets:
+    if not (allow_mixed_budgets or recipe.mixed_budgets):
         require_equal_budgets(runs)
         _require_whole_schedules(runs)
     for run in runs:
@@ -120,7 +125,7 @@ def require_equal_budgets(runs: Iterable[PlannedRun]) -> None:
 
 def _require_whole_schedules(runs: Iterable[PlannedRun]) -> None:
     for run in runs:
-        end = getattr(run.config.schedule, "cosine_steps", None)
+        end = run.config.schedule.cosine_steps
         if end is not None and end != run.config.num_steps:
             raise ValueError(
                 f"{run.variant.name}: the schedule ends at step {end:,}, the run at step {run.config.num_steps:,}; "
@@ -161,6 +166,24 @@ def _has_risen(summary: RunSummary) -> bool:
         return False
     vocab_size = summary.facts["config"]["model"]["vocab_size"]
     return not math.isfinite(last) or last > min(best, math.log(vocab_size)) + _RISE
+
+
+def record_sweep(recipe: Recipe, out: str | Path) -> None:
+    """Write what a sweep asks, for reports, into the directory of its runs: `sweep.json`.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    Path(out).mkdir(parents=True, exist_ok=True)
+    facts = {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "question": recipe.question,
+        "mixed_budgets": recipe.mixed_budgets,
+        "seeds": list(recipe.seeds),
+        "variants": [variant.name for variant in recipe.variants],
+    }
+    write_file(Path(out) / SWEEP_FILE, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def run_sweep(

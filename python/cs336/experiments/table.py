@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cs336.experiments.sweep import Outcome, require_equal_budgets
+from cs336.train.history import RunSummary
+from cs336.train.runlog import read_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Row:
         num_tokens: Tokens that each run sees.
         tokens_per_s: Mean training speed.
         elapsed_s: Mean wall clock.
+        memory_bytes: Most memory that a run held on its GPU; None on a CPU, where runs share a process.
         run_dirs: The runs.
     """
 
@@ -34,6 +37,7 @@ class Row:
     num_tokens: int
     tokens_per_s: float | None
     elapsed_s: float | None
+    memory_bytes: int | None
     run_dirs: tuple[str, ...]
 
     @property
@@ -81,8 +85,15 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> Row:
         num_tokens=outcomes[0].planned.num_tokens,
         tokens_per_s=statistics.fmean(speeds) if speeds else None,
         elapsed_s=statistics.fmean(summary.elapsed_s for summary in done) if done else None,
+        memory_bytes=max(filter(None, map(_gpu_memory, done)), default=None),
         run_dirs=tuple(str(outcome.planned.run_dir) for outcome in outcomes),
     )
+
+
+def _gpu_memory(run: RunSummary) -> int | None:
+    if not str(run.facts.get("device", "")).startswith("cuda"):
+        return None
+    return max((record.get("memory_bytes") or 0 for record in read_metrics(run.path)), default=None)
 
 
 def best_row(rows: Iterable[Row]) -> Row | None:
@@ -99,7 +110,7 @@ def difference(row: Row, baseline: Row) -> tuple[float, float] | None:
     return row.mean - baseline.mean, math.sqrt(variance)
 
 
-HEADER = ("variant", "loss, nats/token", "against the first", "bits/byte", "tokens", "tokens/s", "time", "seeds")
+HEADER = ("variant", "loss, nats/token", "against the first", "bits/byte", "tokens", "tokens/s", "memory", "time", "seeds")
 
 
 def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -112,6 +123,7 @@ def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             "" if row.bits_per_byte is None else f"{row.bits_per_byte:.3f}",
             f"{row.num_tokens:,}",
             "" if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}",
+            "" if row.memory_bytes is None else f"{row.memory_bytes / 1e9:.2f} GB",
             "" if row.elapsed_s is None else duration_text(row.elapsed_s),
             f"{len(row.losses)} of {row.num_seeds}",
         )
