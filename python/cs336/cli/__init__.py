@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from cs336.cli.account import Account
+from cs336.cli.corpus import CorpusGroup
 from cs336.cli.demo import Demo
 from cs336.cli.download import Download
 from cs336.cli.exit import ExitCode, run_guarded
@@ -25,6 +26,7 @@ from cs336.cli.train import Train
 _Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[TokenizerGroup, tyro.conf.subcommand("tokenizer")]
+    | Annotated[CorpusGroup, tyro.conf.subcommand("corpus")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[RunsGroup, tyro.conf.subcommand("runs")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]

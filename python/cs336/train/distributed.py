@@ -121,11 +121,6 @@ class Ranks:
         dist.all_gather_object(values, value, group=self.words)
         return cast(list[T], values)
 
-    def wait_for_all(self) -> None:
-        """Return once every rank has come here."""
-        if self.are_several:
-            dist.barrier(group=self.words)
-
     @contextlib.contextmanager
     def naming_losses(self, where: Callable[[], str]) -> Iterator[None]:
         """Turn the transport's complaint about a process that is gone into an error that says what to do.
@@ -219,10 +214,15 @@ def joined(device: str) -> Iterator[Ranks]:
     with ranks.naming_losses(lambda: "while it waited for all to start"):
         dist.init_process_group("cuda:nccl,cpu:gloo" if on_gpu else "gloo", timeout=_TIMEOUT)
         ranks.words = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+    are_whole = True
     try:
         yield ranks
+    except LostRankError:
+        are_whole = False  # NCCL would wait for the one that is gone
+        raise
     finally:
-        dist.destroy_process_group()
+        if are_whole:
+            dist.destroy_process_group()
 
 
 def _number(name: str) -> int:

@@ -83,16 +83,18 @@ def evaluate_on_ranks(
     weights are gathered by all ranks together, or by none.
     """
     ids = as_ids(dataset)
-    total = 0.0
+    losses: list[Tensor] = []  # looked at once all are under way: a GPU is never waited for in between
+    sizes: list[int] = []
     was_training = objective.training
     objective.eval()
     try:
         for turn in _turns(_windows(ids, batch_size, context_length), ranks.world_size):
             inputs, targets = turn[min(ranks.rank, len(turn) - 1)]
-            loss = objective(inputs.to(device), targets.to(device)).item() * targets.numel()
-            total += loss if ranks.rank < len(turn) else 0.0
+            losses.append(objective(inputs.to(device), targets.to(device)))
+            sizes.append(targets.numel() if ranks.rank < len(turn) else 0)
     finally:
         objective.train(was_training)
+    total = sum(loss * size for loss, size in zip(torch.stack(losses).tolist(), sizes, strict=True))
     num_targets = len(ids) - 1
     mean = ranks.sum(total) / num_targets
     return Evaluation(loss=mean, num_tokens=num_targets, perplexity=perplexity(mean))

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from cs336.config import TrainConfig
 from cs336.data import TokenDataset
-from cs336.generate import generate_text
 from cs336.train.device import cpu_threads, default_num_threads
 from cs336.train.distributed import ALONE, Agreement, Ranks
 from cs336.train.evaluate import Evaluation, evaluate_on_ranks
@@ -27,17 +26,19 @@ from cs336.train.inputs import Inputs
 from cs336.train.learner import Learner
 from cs336.train.loss import bits_per_byte
 from cs336.train.meter import Meter
-from cs336.train.parallel import own_share, whole_model
+from cs336.train.parallel import own_share
+from cs336.train.plan import warn
 from cs336.train.progress import DivergedError, Progress, Status, TrainResult
 from cs336.train.recorder import Recorder
 from cs336.train.runlog import Record, RunLog, open_log
+from cs336.train.samples import take_samples
 from cs336.train.shelf import Shelf
 from cs336.train.signals import StopRequestedError, StopSignals
 from cs336.train.trackers import require_trackers
 
-_GRACE_S = 2.0
-
 __all__ = ["Status", "TrainResult", "train"]
+
+_GRACE_S = 2.0  # between the terminal's Ctrl-C and the one that torchrun passes on
 
 
 def train(
@@ -134,6 +135,7 @@ class _Run:
             precision=precision,
             num_ranks=self.ranks.world_size,
             num_threads=torch.get_num_threads(),
+            plan=dataclasses.asdict(self.learner.plan),
             num_parameters=sum(parameter.numel() for parameter in self.learner.model.parameters()),
             tokenizer_sha256=None if tokenizer is None else tokenizer.sha256,
             data=self.inputs.facts(),
@@ -141,7 +143,7 @@ class _Run:
         verb, ranks = "resumed" if log.is_resumed else "started", self.ranks.world_size
         on_ranks = f", on {ranks} ranks" if ranks > 1 else ""
         log.note(f"{verb} at step {self.step} of {self.config.num_steps} on {device} in {precision}{on_ranks}")
-
+        self.learner.on_notice = self._give_notice
         self.recorder = Recorder(
             self.config,
             log,
@@ -150,6 +152,11 @@ class _Run:
             elapsed_s=self.progress.elapsed_s,
             on_record=self.on_record,
         )
+
+    def _give_notice(self, text: str) -> None:
+        """Tell people now, and whoever reads the run's notes later."""
+        warn(text)
+        self.log.note(text)
 
     def close(self) -> None:
         """Leave nothing under way, however the run ended."""
@@ -213,7 +220,7 @@ class _Run:
         if is_due(self.config.sample_every, progress.sampled_step):
             self._check_finite()
             with self._interruptible(signals):
-                samples = self._samples()
+                samples = take_samples(self.config, self.learner.model, self.inputs.tokenizer, ranks=self.ranks)
             self._record_samples(samples)
         if is_due(self.config.checkpoint_every) or is_due(self.config.permanent_every) or progress.best_step == step:
             self._save()
@@ -279,31 +286,6 @@ class _Run:
             device=self.learner.device,
             ranks=self.ranks,
         )
-
-    def _samples(self) -> list[tuple[str, str]]:
-        """Return the prompts with their continuations, on the first rank; every rank must call this."""
-        tokenizer, config = self.inputs.tokenizer, self.config
-        assert tokenizer is not None, "Inputs holds that a run with samples has one"
-        model = whole_model(self.learner.model, self.ranks)
-        if model is None:
-            return []
-        # products of a single row are too small to share: a second thread would only be waited for
-        with cpu_threads(1):
-            return [
-                (
-                    prompt,
-                    generate_text(
-                        model,
-                        tokenizer,
-                        prompt,
-                        max_new_tokens=config.sample_tokens,
-                        temperature=config.sample_temperature,
-                        stop_id=tokenizer.eos_id,
-                        seed=config.seed,
-                    ),
-                )
-                for prompt in config.sample_prompts
-            ]
 
     def _record_training(self) -> None:
         losses, seconds = self.progress.take_unrecorded()

@@ -7,7 +7,7 @@ the place of each share in the file's own header. Nothing is unpickled, and any 
 import contextlib
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
 from cs336.train.distributed import Ranks
+from cs336.train.parallel import own_share
 from cs336.train.state import dump_optimizer
 
 
@@ -45,7 +46,7 @@ def write_shards(aside: Path, *, model: nn.Module, optimizer: Optimizer, ranks: 
         # a tensor that is the same on all ranks is written by one of them
         writer = HuggingFaceStorageWriter(str(aside / part), save_distributed=True)
         with _naming_the_first_failure():
-            save(dict(tensors), storage_writer=writer, process_group=ranks.words)
+            save(_without_aliases(tensors), storage_writer=writer, process_group=ranks.words)
         own = aside / part / f"shard-{ranks.rank + 1:05d}-model-00001-of-00001.safetensors"
         if own.exists():
             with own.open("rb") as file:
@@ -90,6 +91,16 @@ def read_own_shares(directory: Path, like: Callable[[str], Tensor | None], *, ra
             tensors[name] = torch.empty(meta.size, dtype=meta.properties.dtype)
     load(tensors, storage_reader=HuggingFaceStorageReader(str(directory)), process_group=ranks.words)
     return tensors
+
+
+def _without_aliases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tied weights: the format has no aliases."""
+    stored, storages = {}, set()
+    for name, tensor in tensors.items():
+        storage = own_share(tensor).untyped_storage().data_ptr()
+        stored[name] = tensor.detach().clone() if storage in storages else tensor
+        storages.add(storage)
+    return stored
 
 
 @contextlib.contextmanager
