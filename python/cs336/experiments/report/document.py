@@ -113,7 +113,7 @@ def write_report(
 def study_section(study: Study) -> Section:
     """Return what there is to say about a study."""
     rows = study.rows
-    best = best_row(rows) if len(study.budgets) == 1 else None
+    best = best_row(rows) if len(rows) > 1 and len(study.budgets) == 1 else None
     table = _without_empty_columns(
         Table(header=HEADER, rows=tuple(cells(rows)), marked=None if best is None else rows.index(best))
     )

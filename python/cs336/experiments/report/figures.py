@@ -56,7 +56,9 @@ def draw_curves(study: Study, axis: Axis) -> str:
             firsts.append(max(ys))
     if ends:
         low, high = min(ends), max(ends)
-        axes.set_ylim(low - 0.15 * max(high - low, 0.2), min(max(firsts), high + 2.5 * max(high - low, 0.4)))
+        room = max(high - low, 0.2)
+        bottom, top = low - 0.15 * room, min(max(firsts), high + 3 * room)
+        axes.set_ylim(bottom, top + 0.05 * (top - bottom))
     axes.set_xlim(left=0)
     axes.set_xlabel(_LABELS[axis])
     axes.set_ylabel("validation loss, nats/token")
@@ -135,7 +137,8 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
             ha="center",
             color=_COLORS[0],
         )
-        axes.margins(y=0.18)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom - 0.1 * (top - bottom), top)
 
 
 def _points(outcome: Outcome, axis: Axis) -> list[tuple[float, float]]:
@@ -149,9 +152,9 @@ def _points(outcome: Outcome, axis: Axis) -> list[tuple[float, float]]:
 
 
 def _figure() -> tuple[Figure, Axes]:
-    """Return axes for a picture that is 5.2 inches wide: its 10-point letters stay legible at a phone's 360 pixels."""
+    """Return axes for a picture that is 4.7 inches wide: its 10-point letters stay legible at a phone's 360 pixels."""
     with mpl.rc_context({"font.size": 11}):
-        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+        figure = Figure(figsize=(4.7, 3.7), layout="constrained")
         axes = figure.add_subplot()
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -175,7 +178,7 @@ def _svg(figure: Figure) -> str:
 
 def _clock(seconds: float, _: int) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
