@@ -76,10 +76,13 @@ def default_files(which: int) -> tuple[str, list[Path]]:
 
 
 def _within(files: Sequence[Path], limit_bytes: int) -> Iterator[Path]:
-    """Yield files up to a size; by the hash of their names, so that no folder comes first."""
+    """Yield files up to a size, none a large part of it; by the hash of their names, so that no folder comes first."""
     total = 0
     for path in sorted(files, key=lambda path: hashlib.blake2b(path.name.encode(), digest_size=8).digest()):
-        total += path.stat().st_size
+        size = path.stat().st_size
+        if size > limit_bytes // 8:
+            continue
+        total += size
         if total > limit_bytes:
             return
         yield path
