@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod append;
-pub(crate) mod classify;
+pub(crate) mod simd;
 pub(crate) mod zeroed;
 
 use std::fs::File;
