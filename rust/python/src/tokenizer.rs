@@ -14,7 +14,9 @@ use crate::error::to_py;
 use crate::files::Contents;
 use crate::ids::{self, IdObjects};
 use crate::iterate::EncodeIterator;
-use crate::parts::{construction_bytes, extract_merges, extract_specials, extract_vocab, merges_list, to_bytes, vocab_dict};
+use crate::parts::{
+    construction_bytes, extract_merges, extract_specials, extract_vocab, merges_list, to_bytes, vocab_dict,
+};
 use crate::text::{strings, utf8, utf8s};
 use crate::watch::{LONG_BYTES, num_threads, run_sized, run_watched};
 

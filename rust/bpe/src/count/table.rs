@@ -145,6 +145,14 @@ impl CountTable {
         self.num_short + self.long.len()
     }
 
+    /// The memory it takes when it grows the next time, if that is near: what it has, and twice as much beside it.
+    pub(crate) fn bytes_to_grow(&self) -> usize {
+        let short = size_of_val(&self.buckets[..]);
+        // It grows at five eighths; a chunk of text that is counted between two looks may well add the last eighth.
+        let is_near = self.num_short * 2 > self.buckets.len();
+        short * if is_near { 3 } else { 1 } + 2 * self.long.size_bytes()
+    }
+
     /// Calls `visit` with every pretoken and its count, in no particular order.
     ///
     /// # Errors
