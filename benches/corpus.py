@@ -205,6 +205,19 @@ CASES = {
 }
 
 
+def of_ordinary_length(texts: list[str], characters: int = 6_000) -> list[str]:
+    """Books are cut into documents of about the Pile's mean length, between paragraphs."""
+    out: list[str] = []
+    for text in texts:
+        start = 0
+        while start < len(text):
+            at = text.find("\n\n", start + characters)
+            end = len(text) if at < 0 else at
+            out.append(text[start:end])
+            start = end
+    return out
+
+
 def write_sources(texts: list[str], folder: Path, num_files: int) -> None:
     """As the Pile is: a text and some metadata a line, one frame a file."""
     import zstandard
@@ -239,7 +252,7 @@ def grow(options: Namespace) -> None:
 
     from cs336 import corpus as ours
 
-    texts = documents(corpus(options))
+    texts = of_ordinary_length(documents(corpus(options)))
     lines = [json.dumps({"text": text, "meta": {}}, ensure_ascii=False).encode() + b"\n" for text in texts]
     path = Path(options.workdir) / "one.jsonl.zst"
     size = 0
@@ -288,7 +301,7 @@ def main() -> None:
         if options.grow_gb is not None:
             return grow(options)
         path = corpus(options)
-        texts = documents(path)
+        texts = of_ordinary_length(documents(path))
         write_sources(texts, options.workdir / "input", options.threads)
         named = list(CASES) if options.only is None else ["cs336", "cs336 in memory", *options.only]
         runs = run_all(__file__, named, options)

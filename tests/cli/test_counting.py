@@ -34,5 +34,21 @@ def test_bad_lines_fail_or_are_skipped(cs336, tmp_path):
     assert "more than 1 records" in failed.err
 
 
+def test_files_are_counted_as_tasks(cs336, tmp_path):
+    for part in range(3):
+        (tmp_path / f"{part}.txt").write_text(f"low lower {part}", encoding="utf-8")
+    tasks = cs336("tokenizer", "count", tmp_path, "-o", tmp_path / "tasks", "--executor", "local")
+    whole = cs336("tokenizer", "count", tmp_path, "-o", tmp_path / "whole")
+    assert tasks.code == whole.code == 0, tasks.err + whole.err
+    assert (tmp_path / "tasks").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_failed_task_is_told_in_a_line(cs336, tmp_path):
+    (tmp_path / "a.jsonl").write_text("none", encoding="utf-8")
+    failed = cs336("tokenizer", "count", tmp_path / "a.jsonl", "-o", tmp_path / "out", "--executor", "local")
+    assert failed.code == 1
+    assert "1 of 1 tasks failed" in failed.err
+
+
 def test_nothing_to_count_is_wrong_usage(cs336, tmp_path):
     assert cs336("tokenizer", "count", "-o", tmp_path / "a").code == 2

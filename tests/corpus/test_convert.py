@@ -6,10 +6,13 @@ import struct
 import numpy as np
 import pytest
 
+from cs336 import corpus as corpora
 from cs336.corpus.convert import convert, detect
 from cs336.corpus.layouts import stream
 from cs336.corpus.layouts.datatrove import DatatroveSource
 from cs336.corpus.layouts.stream import Meaning
+from cs336.shards import read_manifest
+from cs336.tokenizer import Tokenizer
 
 EOS = 7
 OTHERS = ["nanogpt", "llm.c", "llm.c-llama3", "megatron", "datatrove"]
@@ -265,3 +268,81 @@ def test_progress_ends_with_all(tmp_path):
     source = write_datatrove(tmp_path / "a.ds", draw_documents())
     done = convert(source, tmp_path / "b.idx", progress=lambda *report: seen.append(report))
     assert seen[-1] == ("convert", done.num_tokens, done.num_tokens)
+
+
+@pytest.fixture
+def tokenizer():
+    """Of 301 ids, of which the last ends documents."""
+    vocab = {number: bytes([number]) for number in range(256)}
+    merges = [(bytes([97]), bytes([97 + number])) for number in range(44)]
+    vocab |= {256 + number: left + right for number, (left, right) in enumerate(merges)}
+    return Tokenizer(vocab, merges, ["<|endoftext|>"])
+
+
+def with_eos_of(tokenizer, documents):
+    return [np.append(document[:-1] % 300, tokenizer.special_tokens["<|endoftext|>"]) for document in documents]
+
+
+def test_shards_come_from_other_layouts_and_go_back(tmp_path, tokenizer):
+    documents = with_eos_of(tokenizer, draw_documents())
+    source = write_datatrove(tmp_path / "a.ds", documents)
+    done = convert(source, tmp_path / "corpus", layout="shards", tokenizer=tokenizer, shard_tokens=777)
+    assert done.paths == (tmp_path / "corpus",)
+    assert not corpora.verify(tmp_path / "corpus").problems
+    manifest = read_manifest(tmp_path / "corpus")
+    assert [shard.tokens for shard in manifest.shards[:-1]] == [777] * (len(manifest.shards) - 1)
+    texts = [tokenizer.decode_bytes(document[:-1]) for document in documents]
+    assert manifest.totals["text_bytes"] == sum(map(len, texts))
+    assert manifest.totals["empty_documents"] == texts.count(b"")
+    back = convert(tmp_path / "corpus", tmp_path / "b.ds")
+    assert (back.source_layout, back.num_documents) == ("shards", 200)
+    for suffix in ("", ".index"):
+        assert (tmp_path / f"b.ds{suffix}").read_bytes() == (tmp_path / f"a.ds{suffix}").read_bytes()
+    assert (tmp_path / "b.ds.metadata").read_text().startswith(tokenizer.sha256 + "|2")
+    again = convert(tmp_path / "corpus", tmp_path / "again", layout="shards", tokenizer=tokenizer, shard_tokens=777)
+    assert again.num_tokens == done.num_tokens
+    for shard in manifest.shards:
+        assert (tmp_path / "again" / shard.file).read_bytes() == (tmp_path / "corpus" / shard.file).read_bytes()
+    assert read_manifest(tmp_path / "again").shards == manifest.shards
+
+
+def test_a_corpus_goes_to_other_layouts(tmp_path, tokenizer):
+    texts = ["low low", "", "a lower one", "großes"] * 30
+    (tmp_path / "a.txt").write_text("|".join(texts), encoding="utf-8")
+    plan = corpora.plan(
+        tmp_path / "a.txt",
+        tokenizer=tokenizer,
+        out=tmp_path / "c",
+        separator="|",
+        valid_fraction=0.3,
+        tokens_per_shard=100,
+    )
+    corpora.run(plan)
+    for split in ("train", "valid"):
+        convert(tmp_path / "c", tmp_path / f"{split}.bin", layout="nanogpt", split=split)
+    eos = tokenizer.special_tokens["<|endoftext|>"]
+    ids = [np.fromfile(tmp_path / f"{split}.bin", np.uint16) for split in ("train", "valid")]
+    found = [tokenizer.decode(part) for both in ids for part in np.split(both, np.flatnonzero(both == eos) + 1)[:-1]]
+    assert sorted(found) == sorted(f"{text}<|endoftext|>" for text in texts)
+    assert all(len(part) for part in ids)
+
+
+def test_shards_are_whole_or_not_there(tmp_path, tokenizer):
+    documents = with_eos_of(tokenizer, draw_documents())
+    documents[100] = documents[100][:-1]
+    source = write_datatrove(tmp_path / "a.ds", documents)
+    with pytest.raises(ValueError, match="document 100 does not end with the EOS id 300"):
+        convert(source, tmp_path / "c", layout="shards", tokenizer=tokenizer, shard_tokens=50)
+    with pytest.raises(ValueError, match="a corpus directory holds the tokenizer of its ids: give it"):
+        convert(source, tmp_path / "c", layout="shards", eos_id=300)
+    with pytest.raises(ValueError, match="the EOS id 5 is no special token"):
+        convert(source, tmp_path / "c", layout="shards", tokenizer=tokenizer, eos_id=5)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.ds", "a.ds.index"}
+    convert(source, tmp_path / "c", layout="shards", tokenizer=tokenizer, add_eos=True)
+    with pytest.raises(FileExistsError, match="choose a directory that is new"):
+        convert(source, tmp_path / "c", layout="shards", tokenizer=tokenizer, add_eos=True)
+    other = Tokenizer({number: bytes([number]) for number in range(256)}, [], ["<|endoftext|>"])
+    with pytest.raises(ValueError, match="the ids were made by a tokenizer with hash"):
+        convert(tmp_path / "c", tmp_path / "d.ds", tokenizer=other)
+    with pytest.raises(ValueError, match="the EOS id is 300, got 5; leave it out"):
+        convert(tmp_path / "c", tmp_path / "d.ds", eos_id=5)

@@ -31,7 +31,7 @@ def test_what_may_pass_is_tried_again_and_the_others_finish(tmp_path):
     assert outcome.failed == {3: "a bad record of two lines", 5: "[Errno 5] the disk is dead"}
     tries = [len(list(tmp_path.glob(f"{task}.*"))) for task in range(7)]
     assert tries == [1, 1, 1, 1, 3, 3, 1]
-    with pytest.raises(RuntimeError, match=r"2 of 7 tasks failed, the others are done \(task 3: a bad record"):
+    with pytest.raises(ValueError, match=r"2 of 7 tasks failed, the others are done \(task 3: a bad record"):
         outcome.check()
 
 

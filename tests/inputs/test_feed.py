@@ -59,9 +59,18 @@ def test_http_is_read(tmp_path):
     pytest.importorskip("aiohttp")
     pytest.importorskip("fsspec")
     (tmp_path / "a.jsonl").write_bytes(b'{"text":"x"}\n' * 100_000)
-    with served(tmp_path) as address:
+    handled = []
+
+    class Watched(http.server.SimpleHTTPRequestHandler):
+        def send_head(self):
+            handled.append(self.command)
+            return super().send_head()
+
+    with served(tmp_path, Watched) as address:
         (file,) = expand(f"{address}/a.jsonl")
-        assert file.format == "jsonl"
+        assert (file.format, file.size_bytes) == ("jsonl", 1_300_000)
+        assert file.stamp
+        assert handled == ["HEAD"], "the file was fetched to find out what it is"
         with fed(file) as source:
             assert read(source) == b'{"text":"x"}\n' * 100_000
 

@@ -1,6 +1,7 @@
-"""`cs336 corpus convert` and `cs336 corpus report`."""
+"""`cs336 corpus convert`, `report` and `slurm`."""
 
 import dataclasses
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ _Layout = Literal["shards", "nanogpt", "llm.c", "llm.c-llama3", "megatron", "dat
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertTokens:
-    """Write tokens in another layout: ours, nanoGPT's, llm.c's, Megatron's or datatrove's.
+    """Write tokens in another layout: ours, nanoGPT's, llm.c's, Megatron's or datatrove's; nothing is lost or it fails.
 
     Attributes:
         sources: A file, a corpus directory, or several files that follow one another.
@@ -68,6 +69,18 @@ class ConvertTokens:
             )
         values = {**dataclasses.asdict(done), "paths": [str(path) for path in done.paths]}
         print_result(values | {"elapsed_s": time.perf_counter() - begin}, as_json=self.json)
+        return ExitCode.OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrintSlurm:
+    """Print a script for `sbatch --array`, whose jobs each do a share of a planned corpus."""
+
+    def run(self) -> int:
+        """Print it."""
+        from importlib.resources import files
+
+        sys.stdout.write((files("cs336.corpus") / "array.sbatch").read_text(encoding="utf-8"))
         return ExitCode.OK
 
 

@@ -1,4 +1,4 @@
-"""`cs336 corpus plan | run | verify`."""
+"""`cs336 corpus plan | run | verify`; `convert`, `report` and `slurm` from their own file."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import Positional
 
+from cs336.cli.converting import ConvertTokens, PrintSlurm, ReportCorpus
 from cs336.cli.display import Watcher, print_result, watch
 from cs336.cli.exit import ExitCode, UsageError
 from cs336.corpus.options import CorpusOptions
@@ -150,6 +151,9 @@ CorpusGroup = (
     Annotated[PlanCorpus, tyro.conf.subcommand("plan")]
     | Annotated[RunCorpus, tyro.conf.subcommand("run")]
     | Annotated[VerifyCorpus, tyro.conf.subcommand("verify")]
+    | Annotated[ConvertTokens, tyro.conf.subcommand("convert")]
+    | Annotated[ReportCorpus, tyro.conf.subcommand("report")]
+    | Annotated[PrintSlurm, tyro.conf.subcommand("slurm")]
 )
 
 

@@ -65,6 +65,7 @@ class CountPretokens(ReadArguments):
         special_tokens: Strings that stand for themselves; the text is cut at them.
         pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression whose matches are the pretokens.
         memory_mb: About how much memory the tables may take; what is more goes to disk.
+        executor: Count each file as a task, by this process or on Ray; what is interrupted goes on where it was.
         threads: CPU threads; all cores by default. The counts do not depend on it.
         json: Print the result as JSON.
     """
@@ -75,11 +76,13 @@ class CountPretokens(ReadArguments):
     special_tokens: tuple[str, ...] = ("<|endoftext|>",)
     pattern: str = "gpt2"
     memory_mb: int = 1024
+    executor: Literal["local", "ray"] | None = None
     threads: int | None = None
     json: bool = False
 
     def run(self) -> int:
         """Count, and print what is in the file."""
+        from cs336.corpus.counting import count_corpus
         from cs336.tokenizer import count_pretokens, merge_counts
 
         if not self.inputs:
@@ -88,6 +91,18 @@ class CountPretokens(ReadArguments):
         with watch() as watcher:
             if self.merge:
                 summary = merge_counts(self.inputs, self.out, progress=watcher)
+            elif self.executor is not None:
+                summary = count_corpus(
+                    self.inputs,
+                    self.out,
+                    self.special_tokens,
+                    pattern=self.pattern,
+                    memory_mb=self.memory_mb,
+                    read=self.read_options(),
+                    executor=self.executor,
+                    num_threads=self.threads,
+                    progress=lambda _, done, total: watcher("files", done, total),
+                )
             else:
                 summary = count_pretokens(
                     self.inputs,

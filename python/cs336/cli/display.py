@@ -19,6 +19,8 @@ _STAGES = {
     "encode": "encoding",
     "corpus": "making shards",
     "verify": "verifying",
+    "convert": "converting",
+    "files": "counting files",
 }
 
 

@@ -12,9 +12,11 @@ from cs336.corpus.layouts.datatrove import DatatroveSink, DatatroveSource
 from cs336.corpus.layouts.llmc import LlmcSink, LlmcSource, is_llmc
 from cs336.corpus.layouts.megatron import MAX_NARROW_VOCAB, MegatronSink, MegatronSource, file_names
 from cs336.corpus.layouts.nanogpt import NanoGptSink, NanoGptSource
-from cs336.corpus.layouts.shards import ShardsSource
+from cs336.corpus.layouts.shards import ShardsSink, ShardsSource
 from cs336.corpus.layouts.stream import Block, Meaning, Sink, Source
 from cs336.shards import Split
+from cs336.tokenizer import Tokenizer
+from cs336.tokenizer.tokenizer import END_OF_TEXT
 
 Layout = Literal["shards", "nanogpt", "llm.c", "llm.c-llama3", "megatron", "datatrove"]
 Progress = Callable[[str, int, int], object]
@@ -56,6 +58,7 @@ def convert(
     source_layout: Layout | None = None,
     eos_id: int | None = None,
     vocab_size: int | None = None,
+    tokenizer: Tokenizer | Path | str | None = None,
     add_eos: bool = False,
     shard_tokens: int | None = None,
     split: Split = "train",
@@ -66,12 +69,15 @@ def convert(
     Args:
         source: a file (of Megatron's two, either), a directory of shards, or several files that follow one another.
         out: the file to write; for Megatron one of the two or their prefix. What exists is replaced.
-        layout: "nanogpt", "llm.c", "llm.c-llama3", "megatron", "datatrove"; None: as the name of `out` tells.
+        layout: "nanogpt", "llm.c", "llm.c-llama3", "megatron", "datatrove" or "shards"; None: as the name of `out`
+            tells. Shards, which are a new directory, need the tokenizer.
         source_layout: likewise for the source; None: as its name and first bytes tell.
         eos_id: the id that ends documents, where the source does not tell; needed for layouts without an index.
         vocab_size: every id must be less; the layouts choose their type of ids by it.
+        tokenizer: the tokenizer of the ids, or its file, which tells the size of the vocabulary and, if it has one
+            special token or `<|endoftext|>`, the EOS id.
         add_eos: put the EOS id at the end of documents that lack it. Megatron's datasets may.
-        shard_tokens: for llm.c, tokens of a file: `out` becomes NAME_000000.bin and so on.
+        shard_tokens: tokens of a shard; for llm.c of a file: `out` becomes NAME_000000.bin and so on.
         split: which split of a directory of shards.
         progress: called as `progress("convert", tokens done, tokens in all)`.
 
@@ -86,12 +92,26 @@ def convert(
     out = Path(out)
     source_layout = source_layout or detect(paths[0])
     layout = layout or _layout_of(out)
-    stream = _open(paths, source_layout, split, Meaning(eos_id, vocab_size))
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.load(tokenizer)
+    # A corpus directory tells everything itself.
+    told = Meaning(eos_id, vocab_size) if source_layout == "shards" else _meaning(eos_id, vocab_size, tokenizer)
+    stream = _open(paths, source_layout, split, told)
+    _check_tokenizer(tokenizer, stream)
     dtype = _dtype_for(layout, stream)
     _check_eos(stream.meaning, dtype)
     _check_apart(paths, source_layout, out, layout)
-    passage = Passage(dtype, stream.meaning, finds_ends_by_eos=layout in _WITHOUT_INDEX, adds_eos=add_eos)
-    sink = _create(out, layout, passage, shard_tokens)
+    passage = Passage(
+        dtype,
+        stream.meaning,
+        finds_ends_by_eos=layout in _WITHOUT_INDEX,
+        needs_eos=layout in _WITHOUT_INDEX or layout == "shards",
+        adds_eos=add_eos,
+    )
+    if layout == "shards":
+        sink: Sink = _shards(out, paths, tokenizer, passage, shard_tokens)
+    else:
+        sink = _create(out, layout, passage, shard_tokens)
     try:
         num_read = 0
         for block in stream.blocks():
@@ -186,7 +206,7 @@ def _dtype_for(layout: Layout, stream: Source) -> np.dtype[Any]:
 
 def _create(out: Path, layout: Layout, passage: Passage, shard_tokens: int | None) -> Sink:
     if shard_tokens is not None and layout not in {"llm.c", "llm.c-llama3"}:
-        raise ValueError(f"shard_tokens is for the layouts of llm.c, got {shard_tokens:,} for {layout}")
+        raise ValueError(f"shard_tokens is for shards and the layouts of llm.c, got {shard_tokens:,} for {layout}")
     if layout == "nanogpt":
         return NanoGptSink(out)
     if layout == "megatron":
@@ -194,6 +214,33 @@ def _create(out: Path, layout: Layout, passage: Passage, shard_tokens: int | Non
     if layout == "datatrove":
         return DatatroveSink(out, passage.dtype, tokenizer=passage.meaning.tokenizer)
     return LlmcSink(out, passage.dtype, eos_id=passage.eos_id(), shard_tokens=shard_tokens)
+
+
+def _meaning(eos_id: int | None, vocab_size: int | None, tokenizer: Tokenizer | None) -> Meaning:
+    if tokenizer is None:
+        return Meaning(eos_id, vocab_size)
+    if vocab_size not in {None, tokenizer.vocab_size}:
+        raise ValueError(f"the vocabulary of the tokenizer is {tokenizer.vocab_size}, got {vocab_size}; leave it out")
+    specials = tokenizer.special_tokens
+    if eos_id is None:
+        eos_id = next(iter(specials.values())) if len(specials) == 1 else specials.get(END_OF_TEXT)
+    return Meaning(eos_id, tokenizer.vocab_size, tokenizer.sha256)
+
+
+def _check_tokenizer(tokenizer: Tokenizer | None, stream: Source) -> None:
+    if tokenizer is not None and stream.meaning.tokenizer not in {None, tokenizer.sha256}:
+        raise ValueError(
+            f"the ids were made by a tokenizer with hash {stream.meaning.tokenizer}, not by the one given, with hash "
+            f"{tokenizer.sha256}"
+        )
+
+
+def _shards(
+    out: Path, sources: Sequence[Path], tokenizer: Tokenizer | None, passage: Passage, shard_tokens: int | None
+) -> ShardsSink:
+    if tokenizer is None:
+        raise ValueError("a corpus directory holds the tokenizer of its ids: give it")
+    return ShardsSink(out, sources, tokenizer, eos_id=passage.eos_id(), tokens_per_shard=shard_tokens)
 
 
 def _check_eos(meaning: Meaning, dtype: np.dtype[Any]) -> None:

@@ -72,7 +72,7 @@ def count_corpus(
         progress: called as `progress("count", files done, files in all)`.
 
     Raises:
-        RuntimeError: Tasks have failed; the others' counts are kept for the next time.
+        ValueError: Tasks have failed; the others' counts are kept for the next time.
         ValueError: Other arguments than those that the parts were counted with.
         OSError, ModuleNotFoundError: As `count_pretokens`.
     """

@@ -161,7 +161,8 @@ def read_lengths(directory: Path, shards: Sequence[tuple[str, int]]) -> Iterator
     for name, num_tokens in shards:
         ends = np.load(directory / name, mmap_mode="r", allow_pickle=False)
         if len(ends):
-            yield np.diff(np.asarray(ends, np.int64), prepend=-begun)
+            starts = np.concatenate([[-begun], ends[:-1]])
+            yield np.asarray(ends, np.int64) - starts.astype(np.int64)
             begun = num_tokens - int(ends[-1])
         else:
             begun += num_tokens

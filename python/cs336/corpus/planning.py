@@ -218,7 +218,8 @@ def plan(
     if (new.directory / PLAN).exists():
         _check_same(Plan.load(new.directory), new)
     elif not dry_run:
-        _write(new, tokenizer)
+        # What was just read back and found to be the same need not be read again.
+        new.__dict__["tokenizer"] = _write(new, tokenizer)
     return new
 
 
@@ -326,7 +327,7 @@ def _check_same(old: Plan, new: Plan) -> None:
     )
 
 
-def _write(new: Plan, tokenizer: Tokenizer) -> None:
+def _write(new: Plan, tokenizer: Tokenizer) -> Tokenizer:
     directory = new.directory
     directory.mkdir(parents=True, exist_ok=True)
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in {TOKENIZER, "locks"})
@@ -336,6 +337,8 @@ def _write(new: Plan, tokenizer: Tokenizer) -> None:
             errno.EEXIST, f"it holds {others[0]} and no plan; choose a directory that is empty or new", str(directory)
         )
     tokenizer.save(directory / TOKENIZER, format="tokenizer.json")
-    if Tokenizer.load(directory / TOKENIZER).sha256 != tokenizer.sha256:
+    kept = Tokenizer.load(directory / TOKENIZER)
+    if kept.sha256 != tokenizer.sha256:
         raise ValueError("this tokenizer cannot be kept in a tokenizer.json as it is, which a corpus needs")
     _bpe.write_file(directory / PLAN, checked_file(new.content))
+    return kept

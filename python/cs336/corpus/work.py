@@ -35,12 +35,12 @@ class Outcome:
         """Raise if a task has failed.
 
         Raises:
-            RuntimeError: Some have; the message lists them.
+            ValueError: Some have; the message lists them.
         """
         if self.failed:
             listed = "; ".join(f"task {task}: {reason}" for task, reason in sorted(self.failed.items())[:10])
             more = f"; and {len(self.failed) - 10} more" if len(self.failed) > 10 else ""
-            raise RuntimeError(
+            raise ValueError(
                 f"{len(self.failed)} of {len(self.failed) + len(self.done)} tasks failed, the others are done ({listed}"
                 f"{more}); run it again for the rest"
             )

@@ -25,6 +25,9 @@ _FORMATS: dict[str, Format] = {
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _WILDCARDS = frozenset("*?[")
 
+# What file systems tell of a file that changes with it, the surest first.
+_STAMPS = ("ETag", "etag", "md5Hash", "blob_id", "Content-MD5", "LastModified", "Last-Modified", "mtime", "created")
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -127,11 +130,14 @@ def _local(name: str, format: Format | None, otherwise: Format | None = None) ->
 
 def _expand_url(url: str, format: Format | None, otherwise: Format | None) -> Iterator[InputFile]:  # noqa: A002
     system, path = open_filesystem(url)
-    if has_wildcards(path) and not url.startswith(("http://", "https://")):  # there it begins a query
+    # There `?` begins a query, and to ask whether a file is a directory is to fetch it.
+    is_web = url.startswith(("http://", "https://"))
+    is_directory = url.endswith("/") if is_web else system.isdir(path) and not system.isfile(path)
+    if has_wildcards(path) and not is_web:
         names = sorted(name for name in system.glob(path) if system.isfile(name))
         if not names:
             raise FileNotFoundError(errno.ENOENT, "no file matches this pattern", url)
-    elif system.isdir(path) and not system.isfile(path):
+    elif is_directory:
         names = _readable(path, sorted(system.find(path)), format)
     else:
         yield _remote(system, path, url, format, otherwise)
@@ -145,8 +151,7 @@ def _remote(system: Any, name: str, url: str, format: Format | None, otherwise: 
         info = system.info(name)
     except FileNotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, "no such file", url) from error
-    stamps = (info.get(key) for key in ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created"))
-    stamp = next((str(stamp) for stamp in stamps if stamp is not None), "")
+    stamp = next((str(info[key]) for key in _STAMPS if info.get(key) is not None), "")
     return _file(url, format, otherwise, info.get("size"), stamp)
 
 

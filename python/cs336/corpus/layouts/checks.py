@@ -16,7 +16,8 @@ class Passage:
     Attributes:
         dtype: of the layout that is written.
         meaning: of the ids.
-        finds_ends_by_eos: the layout knows no documents but by the EOS id.
+        finds_ends_by_eos: the layout knows no documents but by the EOS id, which may not stand within one.
+        needs_eos: every document must end with the EOS id.
         adds_eos: an EOS id is put at the end of documents that lack it.
         num_tokens: ids so far, those that were put in among them.
         num_documents: documents so far.
@@ -27,6 +28,7 @@ class Passage:
     dtype: np.dtype[Any]
     meaning: Meaning
     finds_ends_by_eos: bool
+    needs_eos: bool
     adds_eos: bool
     num_tokens: int = 0
     num_documents: int = 0
@@ -41,7 +43,7 @@ class Passage:
         """
         self._check_ids(block)
         passed = self._with_eos(block) if self.adds_eos else block
-        if self.finds_ends_by_eos:
+        if self.needs_eos:
             self._check_ends(passed)
         self.num_tokens += len(passed.ids)
         self.num_documents += len(passed.ends)
@@ -86,11 +88,11 @@ class Passage:
         has_eos = self._has_eos(block)
         if not has_eos.all():
             raise ValueError(
-                f"document {self.num_documents + int(has_eos.argmin()):,} does not end with the EOS id {eos_id}, and "
-                f"this layout cannot tell otherwise where it does; let EOS ids be added, or choose one with an index"
+                f"document {self.num_documents + int(has_eos.argmin()):,} does not end with the EOS id {eos_id}, as "
+                f"all must in this layout; let EOS ids be added, or choose another layout"
             )
         is_eos = block.ids == eos_id
-        if np.count_nonzero(is_eos) > len(block.ends):
+        if self.finds_ends_by_eos and np.count_nonzero(is_eos) > len(block.ends):
             is_eos[block.ends - 1] = False
             raise ValueError(
                 f"the EOS id {eos_id} stands within a document, at position "

@@ -74,11 +74,12 @@ pub(crate) fn for_each_document<T: Send>(
     let ReadPolicy { invalid_utf8, max_record_bytes, max_rejected } = reading.policy;
     let documents = Documents::new(&source.format, invalid_utf8, max_record_bytes)?;
     let idle = Mutex::new(std::mem::take(tables));
-    // No text is longer than three times its record: U+FFFD takes three bytes.
+    // No text is longer than its record, but for the three bytes of U+FFFD in place of one.
+    let most_per_byte = if invalid_utf8 == InvalidUtf8::Replace { 3 } else { 1 };
     let bound = Mutex::new(*total);
     let lend = || Lent { table: Some(lock(&idle).pop().unwrap_or_else(&new_table)), idle: &idle };
     let count = |lent: &mut Lent<'_, T>, _: usize, batch: &Batch| {
-        lock(&bound).add(3 * batch.bytes.len(), reading.weight)?;
+        lock(&bound).add(most_per_byte * batch.bytes.len(), reading.weight)?;
         let table = lent.table.as_mut().expect("lent until dropped");
         let mut found = SourceCount::default();
         let mut first = None;

@@ -26,7 +26,7 @@ impl SpillDirectory {
         };
         let number = NUM_CREATED.fetch_add(1, Ordering::Relaxed);
         let path = destination.with_file_name(format!(".{}.spill.tmp.{}.{number}", name.display(), std::process::id()));
-        std::fs::create_dir(&path).map_err(Error::io(&path))?;
+        std::fs::create_dir(&path).map_err(Error::io(destination))?;
         Ok(Self { path, rules, num_files: AtomicU64::new(0) })
     }
 
