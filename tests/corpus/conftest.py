@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import json
+import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,17 @@ from cs336.tokenizer import Tokenizer, train_bpe
 
 EOS = "<|endoftext|>"
 WORDS = ["the", " cat", "日本", "\n", " 🙂", "'s", " 1234", "\t", "é", " <|", "|>", " naïve", "  ", "x" * 40, "\0"]
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that can be had: these tests wait for the disk some thousand times."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="cs336-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")
