@@ -110,7 +110,7 @@ def in_a_child(function):
 def test_row_02_a_crash_at_any_step_is_made_good_by_the_next_run(plan, kit, documents, tmp_path):
     """Every step of the way to disk: temporary files, writes, syncs, renames, half a line, a line."""
     path = tmp_path / "a.jsonl"
-    kit.write_jsonl(path, documents[:40])
+    kit.write_jsonl(path, documents[:20])
     path.write_text(path.read_text() + "{}\n")
     options = {"valid_fraction": 0.4, "sources": True, "on_bad": "quarantine"}
     undisturbed = plan(path, "undisturbed", **options)
@@ -128,7 +128,7 @@ def test_row_02_a_crash_at_any_step_is_made_good_by_the_next_run(plan, kit, docu
             break
         assert ended == -signal.SIGABRT
         num_steps += 1
-    assert num_steps > 40
+    assert num_steps > 30
 
     # And one directory in which every run crashes a step later than the one before, until one does not.
     planned = plan(path, "again", **options)
@@ -389,11 +389,11 @@ def test_row_13_the_type_follows_from_the_greatest_id(tmp_path, jsonl):
 
 def test_row_14_shards_of_another_tokenizer_are_refused(make, jsonl, tokenizer):
     out = make(jsonl)
-    assert len(TokenDataset.open(out, vocab_size=300, tokenizer_sha256=tokenizer.sha256, eos_id=tokenizer.eos_id))
+    assert len(TokenDataset.open(out, vocab_size=284, tokenizer_sha256=tokenizer.sha256, eos_id=tokenizer.eos_id))
     for options, message in (
-        ({"vocab_size": 299}, "holds id 299, but the model's vocab_size is 299"),
+        ({"vocab_size": 283}, "holds id 283, but the model's vocab_size is 283"),
         ({"tokenizer_sha256": "0" * 64}, "was made with a tokenizer with the hash"),
-        ({"eos_id": 5}, "documents that end with id 299, but the model's is 5"),
+        ({"eos_id": 5}, "documents that end with id 283, but the model's is 5"),
         ({"split": "valid"}, "holds no valid documents"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -447,7 +447,7 @@ def test_row_15_a_manifest_that_was_changed_is_never_believed(make, jsonl, plan,
     expected = kit.tree(out)
     journal = out / "journal" / "00000.jsonl"
     content = journal.read_bytes()
-    for _ in range(25):
+    for _ in range(12):
         damaged = bytearray(content[: draw.randrange(len(content))] + draw.randbytes(draw.randrange(30)))
         damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
         journal.write_bytes(damaged)
@@ -551,8 +551,8 @@ def test_row_20_a_fork_after_threads_works(plan, jsonl, kit):
 def test_row_21_a_pattern_that_backtracks_without_end_is_an_error(jsonl, tmp_path):
     jsonl.write_text(json.dumps({"text": "a" * 5000}) + "\n")
     vocab = {index: bytes([index]) for index in range(256)} | {256: EOS.encode()}
-    hostile = Tokenizer(vocab, [], [EOS], pattern=r"(?:(a|aa)+\1)+$|(?=(a+)+b)b")
-    with pytest.raises(ValueError, match="backtrack"):
+    hostile = Tokenizer(vocab, [], [EOS], pattern=r"x |(?:(?=a)a+)+b")
+    with pytest.raises(ValueError, match="less backtracking"):
         corpus.run(corpus.plan(jsonl, tokenizer=hostile, out=tmp_path / "out"))
 
 
