@@ -261,6 +261,9 @@ def test_row_06_bad_records_fail_or_are_counted_or_kept(plan, make, kit, tokeniz
     content = path.read_bytes()
     for line in kept:
         assert content[line["offset"] :][: line["size_bytes"]] == base64.b64decode(line["raw"])
+    assert corpus.verify(out).is_good
+    next((out / "quarantine").iterdir()).write_text("")
+    assert "is missing or has changed" in corpus.verify(out).problems[0]
     assert corpus.run(plan(path, "budget", on_bad="skip", max_rejected=len(BAD))).is_finished
     for task_bytes in (60, 1 << 20):  # the budget is the whole job's, however it is divided
         with pytest.raises(ValueError, match=r"more than .*7.* rejected|rejected, more than max_rejected = 7"):

@@ -74,7 +74,8 @@ class CorpusLock:
             raise _locked(self._path, holder)
         self._descriptor = descriptor
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
 
     def _refuse_if_held(self, path: Path) -> None:
         try:
@@ -117,8 +118,9 @@ def _flock(descriptor: int) -> bool:
 
 
 def _read(descriptor: int) -> dict[str, Any]:
+    os.lseek(descriptor, 0, os.SEEK_SET)
     try:
-        holder = json.loads(os.pread(descriptor, 1 << 12, 0))
+        holder = json.loads(os.read(descriptor, 1 << 12))
     except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}
