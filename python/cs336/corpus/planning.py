@@ -207,7 +207,9 @@ def plan(
             differs.
     """
     options = dataclasses.replace(options or CorpusOptions(), **changes)
+    content = None
     if not isinstance(tokenizer, Tokenizer):
+        content = _content_of_json(Path(tokenizer))
         tokenizer = Tokenizer.load(tokenizer)
     files = expand(inputs, format=None if options.format == "auto" else options.format)
     _check_formats(files, options)
@@ -224,8 +226,8 @@ def plan(
     if (new.directory / PLAN).exists():
         _check_same(Plan.load(new.directory), new)
     elif not dry_run:
-        # What was just read back and found to be the same need not be read again.
-        new.__dict__["tokenizer"] = _write(new, tokenizer)
+        # What is known to be the same as what was written need not be read again.
+        new.__dict__["tokenizer"] = _write(new, tokenizer, content)
     return new
 
 
@@ -333,7 +335,12 @@ def _check_same(old: Plan, new: Plan) -> None:
     )
 
 
-def _write(new: Plan, tokenizer: Tokenizer) -> Tokenizer:
+def _content_of_json(path: Path) -> bytes | None:
+    """The content of a tokenizer.json, which can be kept as it is; other files of a tokenizer are converted."""
+    return path.read_bytes() if path.name == TOKENIZER and path.is_file() else None
+
+
+def _write(new: Plan, tokenizer: Tokenizer, content: bytes | None) -> Tokenizer:
     directory = new.directory
     directory.mkdir(parents=True, exist_ok=True)
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in {TOKENIZER, "locks"})
@@ -342,9 +349,13 @@ def _write(new: Plan, tokenizer: Tokenizer) -> Tokenizer:
         raise FileExistsError(
             errno.EEXIST, f"it holds {others[0]} and no plan; choose a directory that is empty or new", str(directory)
         )
-    tokenizer.save(directory / TOKENIZER, format="tokenizer.json")
-    kept = Tokenizer.load(directory / TOKENIZER)
-    if kept.sha256 != tokenizer.sha256:
-        raise ValueError("this tokenizer cannot be kept in a tokenizer.json as it is, which a corpus needs")
+    if content is not None:
+        _bpe.write_file(directory / TOKENIZER, content)
+        kept = tokenizer
+    else:
+        tokenizer.save(directory / TOKENIZER, format="tokenizer.json")
+        kept = Tokenizer.load(directory / TOKENIZER)
+        if kept.sha256 != tokenizer.sha256:
+            raise ValueError("this tokenizer cannot be kept in a tokenizer.json as it is, which a corpus needs")
     _bpe.write_file(directory / PLAN, checked_file(new.content))
     return kept
