@@ -46,6 +46,18 @@ pub(crate) fn modern<T, R>(argument: T, work: impl FnOnce(T) -> R) -> R {
     work(argument)
 }
 
+/// Asks for these bytes of a file to be written to disk soon, so that a sync later finds little left to do. Only a hint.
+pub(crate) fn start_writeback(file: &File, start: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and the call touches no memory of the process.
+    unsafe {
+        use std::os::fd::AsRawFd;
+        libc::sync_file_range(file.as_raw_fd(), start.cast_signed(), length.cast_signed(), libc::SYNC_FILE_RANGE_WRITE);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, start, length);
+}
+
 /// Asks for the cache line of `value`, so that a read some tens of instructions later need not wait. Only a hint.
 #[inline]
 pub(crate) fn prefetch<T>(value: &T) {
