@@ -77,9 +77,7 @@ def test_the_formula_for_activations_bounds_what_autograd_keeps_of_a_sequence(
     precision: str, chunk_size: int | None
 ) -> None:
     model = ModelConfig(vocab_size=500, context_length=64, d_model=64, num_layers=2, num_heads=4, d_ff=176)
-    config = dataclasses.replace(
-        CONFIG, model=dataclasses.replace(model, attention="sdpa"), loss_chunk_size=chunk_size
-    )
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(model, attention="sdpa"), loss_chunk_size=chunk_size)
     of_8, of_4 = (kept_bytes(config, num_rows=rows, precision=precision) for rows in (8, 4))
     kept, formula = (of_8 - of_4) / 4, plan.activation_bytes(config, precision)
     assert 0.75 * formula < kept < 1.02 * formula
