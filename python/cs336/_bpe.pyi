@@ -8,13 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-__all__ = ["Contents", "EncodeIterator", "Tokenizer", "Trainer", "read_gpt2", "read_hf", "read_tiktoken"]
+__all__ = [
+    "Contents",
+    "Counter",
+    "EncodeIterator",
+    "Tokenizer",
+    "Trainer",
+    "hash_file",
+    "merge_counts",
+    "read_count_summary",
+    "read_gpt2",
+    "read_hf",
+    "read_tiktoken",
+    "run_corpus_task",
+    "write_file",
+]
 
 _StrPath = str | os.PathLike[str]
 _Progress = Callable[[str, int, int], object]
 _SpecialTokens = Iterable[str] | Mapping[str, int]
 _Vocab = dict[int, bytes]
 _Merges = list[tuple[bytes, bytes]]
+_SourceCount = tuple[int, int, int, int, dict[str, int]]
+_CountSummary = tuple[str, list[str], int, int]
 
 @disjoint_base
 class Tokenizer:
@@ -93,7 +109,11 @@ class Trainer:
         max_token_length: int | None = None,
     ) -> Self: ...
     def count_file(self, path: _StrPath, *, weight: int = 1, progress: _Progress | None = None) -> None: ...
+    def count_source(
+        self, source: Mapping[str, Any], *, weight: int = 1, progress: _Progress | None = None
+    ) -> _SourceCount: ...
     def count_texts(self, texts: Sequence[str], *, weight: int = 1, progress: _Progress | None = None) -> None: ...
+    def add_counts(self, path: _StrPath, *, progress: _Progress | None = None) -> None: ...
     def begin_second_stage(
         self,
         transition_size: int,
@@ -108,6 +128,27 @@ class Trainer:
     def num_pretokens(self) -> int | None: ...
 
 @final
+class Counter:
+    def __new__(
+        cls,
+        out: _StrPath,
+        special_tokens: Iterable[str],
+        *,
+        pattern: str = "gpt2",
+        num_threads: int | None = None,
+        memory_bytes: int,
+    ) -> Self: ...
+    def count_file(self, path: _StrPath, *, weight: int = 1, progress: _Progress | None = None) -> None: ...
+    def count_source(
+        self, source: Mapping[str, Any], *, weight: int = 1, progress: _Progress | None = None
+    ) -> _SourceCount: ...
+    def count_texts(self, texts: Sequence[str], *, weight: int = 1, progress: _Progress | None = None) -> None: ...
+    def finish(self, *, progress: _Progress | None = None) -> _CountSummary: ...
+
+def merge_counts(inputs: Sequence[_StrPath], out: _StrPath, *, progress: _Progress | None = None) -> _CountSummary: ...
+def read_count_summary(path: _StrPath) -> _CountSummary: ...
+
+@final
 class Contents:
     @property
     def has_pattern(self) -> bool: ...
@@ -117,3 +158,13 @@ def read_gpt2(
 ) -> Contents: ...
 def read_hf(path: _StrPath, pattern: str | None = None) -> Contents: ...
 def read_tiktoken(path: _StrPath) -> Contents: ...
+def run_corpus_task(
+    tokenizer: Tokenizer,
+    task: str,
+    *,
+    num_threads: int | None = None,
+    progress: Callable[[int, int, int, int], object] | None = None,
+    crash_at: int | None = None,
+) -> str: ...
+def hash_file(path: _StrPath) -> tuple[int, str]: ...
+def write_file(path: _StrPath, content: bytes) -> None: ...

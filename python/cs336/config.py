@@ -97,8 +97,9 @@ class DataConfig:
     """The token files.
 
     Attributes:
-        train: `.npy` file of training ids, as `cs336 tokenizer encode` writes it.
-        valid: held-out `.npy` file, read whole at each evaluation; None trains without validation.
+        train: `.npy` file of training ids, as `cs336 tokenizer encode` writes it, or the directory of a corpus.
+        valid: held-out `.npy` file, or a corpus with held-out documents (it may be the same one), read whole at each
+            evaluation; None trains without validation.
         tokenizer: the `tokenizer.json` that made the ids; needed for samples and for bits per byte.
         order: permuted reads every window once an epoch, random draws windows with replacement.
         placement: where the training ids are kept: device, host (batches are prefetched), or auto: device if they fit.

@@ -83,7 +83,8 @@ def test_bad_training_input_is_refused(cs336, text_file, tmp_path):
     binary = tmp_path / "binary"
     binary.write_bytes(b"abc\xff\xfe")
     refused(train(tmp_path / "missing.txt", "--vocab-size", 300), "no such file", "missing.txt")
-    refused(train(tmp_path, "--vocab-size", 300), tmp_path)
+    (tmp_path / "empty").mkdir()
+    refused(train(tmp_path / "empty", "--vocab-size", 300), tmp_path / "empty", "holds no file to read")
     refused(train(binary, "--vocab-size", 300), "binary", "UTF-8")
     refused(train(text_file, "--vocab-size", 100), "100", "257")
     refused(train(text_file, "--vocab-size", 300, "--special-tokens", "a", "a"), "twice")

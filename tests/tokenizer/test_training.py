@@ -142,7 +142,7 @@ def test_file_trouble_is_the_os_error_python_would_raise(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         train_bpe(tmp_path / "missing.txt", 300)
     assert caught.value.filename == str(tmp_path / "missing.txt")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ValueError, match="holds no file to read"):
         train_bpe(tmp_path, 300)
     unreadable = write(tmp_path / "secret", "a")
     unreadable.chmod(0)

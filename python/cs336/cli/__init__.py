@@ -10,23 +10,32 @@ from typing import Annotated
 import tyro
 
 from cs336.cli.account import Account
+from cs336.cli.corpus import CorpusGroup
 from cs336.cli.demo import Demo
+from cs336.cli.download import Download
 from cs336.cli.exit import ExitCode, run_guarded
+from cs336.cli.experiments import ExperimentsGroup
 from cs336.cli.generate import Generate
 from cs336.cli.hf import Export, Import
 from cs336.cli.runs import RunsGroup
+from cs336.cli.sweep import Ablate, Sweep
 from cs336.cli.tokenizer import TokenizerGroup
 from cs336.cli.train import Train
 
 _Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[TokenizerGroup, tyro.conf.subcommand("tokenizer")]
+    | Annotated[CorpusGroup, tyro.conf.subcommand("corpus")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[RunsGroup, tyro.conf.subcommand("runs")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Account, tyro.conf.subcommand("account")]
+    | Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[ExperimentsGroup, tyro.conf.subcommand("experiments")]
 )
 _DESCRIPTION = """From raw text to a trained language model.
 

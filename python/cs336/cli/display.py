@@ -12,7 +12,16 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 _LINE_EVERY_S = 5.0
-_STAGES = {"count": "counting pretokens", "merge": "merging pairs", "encode": "encoding"}
+_STAGES = {
+    "count": "counting pretokens",
+    "sum": "adding up counts",
+    "merge": "merging pairs",
+    "encode": "encoding",
+    "corpus": "making shards",
+    "verify": "verifying",
+    "convert": "converting",
+    "files": "counting files",
+}
 
 
 def print_result(values: Mapping[str, Any], *, as_json: bool) -> None:

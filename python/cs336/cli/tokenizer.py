@@ -1,4 +1,4 @@
-"""`cs336 tokenizer train | encode | decode | convert`, and `inspect` from its own file."""
+"""`cs336 tokenizer train | encode | decode | convert`; `count` and `inspect` from their own files."""
 
 import dataclasses
 import sys
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from cs336.cli.counting import CountPretokens, ReadArguments
 from cs336.cli.display import print_result, watch
 from cs336.cli.exit import ExitCode, UsageError
 from cs336.cli.inspect import InspectTokenizer
@@ -18,26 +19,28 @@ Format = Literal["tokenizer.json", "gpt2", "tiktoken"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainTokenizer:
-    """Train a byte-pair vocabulary on UTF-8 text files.
+class TrainTokenizer(ReadArguments):
+    """Train a byte-pair vocabulary on text, or on counts of it.
 
     Attributes:
-        inputs: Text files.
+        inputs: Text or JSON lines, plain, .gz or .zst, or parquet: files, directories, patterns or URLs.
         vocab_size: Ids in all: 256 bytes, merges and special tokens.
         out: File to write; with --format gpt2, a directory for vocab.json and merges.txt.
         special_tokens: Strings that stand for themselves; the text is cut at them.
         pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression whose matches are the pretokens.
         format: tokenizer.json holds everything; gpt2 and tiktoken leave out special tokens and pattern.
+        counts: Files of `cs336 tokenizer count`, as if their texts were among the inputs.
         threads: CPU threads; all cores by default. The result does not depend on it.
         json: Print the result as JSON.
     """
 
-    inputs: Positional[tuple[Path, ...]]
+    inputs: Positional[tuple[str, ...]] = ()
     vocab_size: int
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     special_tokens: tuple[str, ...] = ("<|endoftext|>",)
     pattern: str = "gpt2"
     format: Format | None = None
+    counts: tuple[Path, ...] = ()
     threads: int | None = None
     json: bool = False
 
@@ -45,17 +48,19 @@ class TrainTokenizer:
         """Train, save and print what came out."""
         from cs336.tokenizer import Tokenizer, train_bpe
 
-        if not self.inputs:
-            raise UsageError("give at least one text file to train on")
+        if not self.inputs and not self.counts:
+            raise UsageError("give at least one text file to train on, or --counts")
         _check_parent(self.out)
         special_tokens = list(self.special_tokens)
         begin = time.perf_counter()
         with watch() as watcher:
             vocab, merges = train_bpe(
-                list(self.inputs),
+                list(self.inputs) or None,
                 self.vocab_size,
                 special_tokens,
                 pattern=self.pattern,
+                counts=self.counts,
+                read=self.read_options(),
                 num_threads=self.threads,
                 progress=watcher,
             )
@@ -67,13 +72,22 @@ class TrainTokenizer:
             "out": str(self.out),
             "vocab_size": tokenizer.vocab_size,
             "num_merges": len(merges),
-            "num_bytes": sum(path.stat().st_size for path in self.inputs),
+            "num_bytes": self._num_bytes(),
             "elapsed_s": elapsed_s,
             "longest_token": b"".join(longest).decode(errors="replace"),
             "sha256": tokenizer.sha256,
         }
         print_result(values, as_json=self.json)
         return ExitCode.OK
+
+    def _num_bytes(self) -> int:
+        """Of the files, as they are on disk, and of the texts that were counted."""
+        from cs336.inputs import expand
+        from cs336.tokenizer import CountSummary
+
+        found = (expand(name, format=self.input_format, otherwise="text") for name in self.inputs)
+        counted = sum(CountSummary.load(path).num_bytes for path in self.counts)
+        return counted + sum(file.size_bytes or 0 for files in found for file in files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,10 +246,11 @@ class ConvertTokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerGroup:
-    """Train a tokenizer, encode text with it, decode ids, look at it, convert it."""
+    """Train a tokenizer, count for one, encode text with it, decode ids, look at it, convert it."""
 
     verb: (
         Annotated[TrainTokenizer, tyro.conf.subcommand("train")]
+        | Annotated[CountPretokens, tyro.conf.subcommand("count")]
         | Annotated[EncodeText, tyro.conf.subcommand("encode")]
         | Annotated[DecodeIds, tyro.conf.subcommand("decode")]
         | Annotated[InspectTokenizer, tyro.conf.subcommand("inspect")]

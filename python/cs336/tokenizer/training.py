@@ -3,11 +3,12 @@
 import errno
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Protocol
 
 from cs336 import _bpe
+from cs336.inputs import InputFile, Inputs, ReadOptions, described, expand, has_wildcards, is_url, warn_of_rejected
 
 StrPath = str | os.PathLike[str]
 Progress = Callable[[str, int, int], object]
@@ -17,7 +18,7 @@ BATCH_CHARACTERS = 8 << 20
 
 
 def train_bpe(
-    input_path: StrPath | Sequence[StrPath] | Iterable[str],
+    input_path: StrPath | Sequence[StrPath] | Iterable[str] | None,
     vocab_size: int,
     special_tokens: Sequence[str] = (),
     *,
@@ -25,6 +26,8 @@ def train_bpe(
     min_frequency: int = 1,
     max_token_length: int | None = None,
     weights: Sequence[int] | None = None,
+    counts: Sequence[StrPath] = (),
+    read: ReadOptions | None = None,
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
@@ -33,18 +36,22 @@ def train_bpe(
     The result depends on the texts only: not on threads, nor on how texts are spread over files.
 
     Args:
-        input_path: a path, a list or tuple of paths (UTF-8 text files), or an iterator over texts (for a list of
-            texts: `iter(texts)`). Texts and files stand each for itself: no token reaches from one into the next.
+        input_path: a path, a list or tuple of paths, or an iterator over texts (for a list of texts: `iter(texts)`).
+            Texts and files stand each for itself: no token reaches from one into the next. Paths may be patterns,
+            directories and URLs; files are UTF-8 text, or JSON lines (.jsonl) or parquet with a text each, plain, .gz
+            or .zst (see `cs336.inputs.expand`). None to train on `counts` alone.
         vocab_size: ids in all: 256 bytes, merges and special tokens. Fewer if the texts hold no more pairs.
         special_tokens: the texts are split at them, and they are never counted. They get the last ids.
         pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression: its matches are the pretokens,
             within which merges happen.
         min_frequency: pairs that occur less often are not merged.
         max_token_length: in bytes; pairs that are longer together are not merged. None for no limit.
-        weights: for a list of paths, how often each file counts (1 or more).
+        weights: for a list of paths, how often each counts (1 or more).
+        read: how files are read: their format, text field, separator, and what happens to bad records.
+        counts: files of `count_pretokens`, as if their texts were given here: with the same pattern and special tokens.
         num_threads: None for all cores.
         progress: called some times a second as `progress(stage, done, total)`. Stage "count": bytes of all files, or
-            characters of an iterator with total 0; stage "merge": merges.
+            characters of an iterator with total 0, or pretokens of a file of counts; stage "merge": merges.
 
     Returns:
         The vocabulary, and the merges in order of creation.
@@ -53,7 +60,7 @@ def train_bpe(
         OSError: a file cannot be read.
         ValueError: a file is not UTF-8 (names the offset), the vocabulary is too small for the bytes and special
             tokens, a special token is empty or given twice, the pattern is invalid, a limit or weight is less than 1,
-            there are not as many weights as files.
+            there are not as many weights as files, counts are damaged or of another pattern or other special tokens.
         TypeError: the iterator yields something other than str.
 
     Source: Sennrich et al. 2016, on bytes as in GPT-2; handout, section 2.4.
@@ -66,8 +73,12 @@ def train_bpe(
         min_frequency=min_frequency,
         max_token_length=max_token_length,
     )
-    source = _source(input_path, weights)
-    source.count(trainer, progress)
+    if input_path is None and not counts:
+        raise ValueError("there is nothing to train on, expected texts or counts")
+    if input_path is not None:
+        text_source(input_path, weights, read).count(trainer, progress)
+    for path in counts:
+        trainer.add_counts(path, progress=progress)
     return trainer.finish(progress=progress)
 
 
@@ -84,6 +95,7 @@ def train_superbpe(
     min_frequency: int = 1,
     max_token_length: int | None = None,
     weights: Sequence[int] | None = None,
+    read: ReadOptions | None = None,
     num_threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
@@ -112,6 +124,7 @@ def train_superbpe(
         min_frequency: as for `train_bpe`, in both stages.
         max_token_length: as for `train_bpe`, in both stages.
         weights: as for `train_bpe`.
+        read: as for `train_bpe`.
         num_threads: None for all cores.
         progress: as for `train_bpe`; both stages occur twice.
 
@@ -138,7 +151,7 @@ def train_superbpe(
         min_frequency=min_frequency,
         max_token_length=max_token_length,
     )
-    source = _source(input_path, weights)
+    source = text_source(input_path, weights, read)
     source.count(trainer, progress)
     trainer.begin_second_stage(
         transition_size,
@@ -151,36 +164,70 @@ def train_superbpe(
     return trainer.finish(progress=progress)
 
 
+class Counts(Protocol):
+    """What texts are counted into: a trainer, or a counter that writes to a file."""
+
+    def count_file(self, path: StrPath, *, weight: int = 1, progress: Progress | None = None) -> None:
+        """Count a UTF-8 text file."""
+
+    def count_texts(self, texts: Sequence[str], *, weight: int = 1, progress: Progress | None = None) -> None:
+        """Count texts, each for itself."""
+
+    def count_source(
+        self, source: Mapping[str, Any], *, weight: int = 1, progress: Progress | None = None
+    ) -> tuple[int, int, int, int, dict[str, int]]:
+        """Count the documents of a source; the last item tells how many records were rejected for what."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Files:
-    paths: Sequence[StrPath]
+    files: Sequence[InputFile]
     weights: Sequence[int]
+    read: ReadOptions
 
-    def count(self, trainer: _bpe.Trainer, progress: Progress | None) -> None:
-        sizes = [Path(path).stat().st_size for path in self.paths]
-        for index, (path, weight) in enumerate(zip(self.paths, self.weights, strict=True)):
+    def count(self, counts: Counts, progress: Progress | None) -> None:
+        sizes = [file.size_bytes or 0 for file in self.files]
+        for index, (file, weight) in enumerate(zip(self.files, self.weights, strict=True)):
             shifted = progress and _shifted(progress, sum(sizes[:index]), sum(sizes))
-            trainer.count_file(path, weight=weight, progress=shifted)
+            if self.read.takes_as_it_is(file):
+                counts.count_file(file.name, weight=weight, progress=shifted)
+                continue
+            with described(file, self.read) as source:
+                *_, rejected = counts.count_source(source, weight=weight, progress=shifted)
+            warn_of_rejected(file.name, rejected)
 
 
 @dataclass(frozen=True)
 class _Texts:
     texts: Iterable[str]
 
-    def count(self, trainer: _bpe.Trainer, progress: Progress | None) -> None:
+    def count(self, counts: Counts, progress: Progress | None) -> None:
         num_characters = 0
         for batch in _batches(self.texts):
-            trainer.count_texts(batch, weight=1)
+            counts.count_texts(batch, weight=1)
             num_characters += sum(map(len, batch))
             if progress is not None:
                 progress("count", num_characters, 0)
 
 
-def _source(input_path: StrPath | Sequence[StrPath] | Iterable[str], weights: Sequence[int] | None) -> _Files | _Texts:
+def text_source(
+    input_path: Inputs | Iterable[str], weights: Sequence[int] | None, read: ReadOptions | None = None
+) -> _Files | _Texts:
+    """Find out what is to be counted.
+
+    Raises:
+        As `train_bpe`.
+    """
+    read = read or ReadOptions()
     if isinstance(input_path, (str, os.PathLike)):
-        return _Files([input_path], _checked_weights(weights, 1))
+        input_path = [input_path]
     if isinstance(input_path, Sequence):
-        return _Files(_checked_paths(input_path), _checked_weights(weights, len(input_path)))
+        paths = _checked_paths(input_path)
+        weights = _checked_weights(weights, len(paths))
+        found = [expand(path, format=read.format, otherwise="text") for path in paths]
+        files = [file for some in found for file in some]
+        return _Files(files, [weight for some, weight in zip(found, weights, strict=True) for _ in some], read)
     if isinstance(input_path, io.IOBase):
         raise TypeError("got an open file, whose lines would be trained on as texts of their own; pass its path")
     if weights is not None:
@@ -209,10 +256,17 @@ def _checked_paths(paths: Sequence[StrPath]) -> Sequence[StrPath]:
     for path in paths:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"input_path must hold paths, got {type(path).__name__}")
-        if isinstance(path, str) and not os.path.exists(path):  # noqa: PTH110  (Path.exists raises on long strings)
+        is_name = isinstance(path, str) and not is_url(path) and not has_wildcards(path)
+        if is_name and not os.path.exists(path):  # noqa: PTH110  (Path.exists raises on long strings)
             hint = "No such file (a list names files; to train on a list of texts pass iter(texts))"
-            raise FileNotFoundError(errno.ENOENT, hint, path if len(path) < 200 else path[:200] + "...")
+            raise FileNotFoundError(errno.ENOENT, hint, shortened(path))
     return paths
+
+
+def shortened(path: StrPath) -> str:
+    """What a message shows of what may be a whole text."""
+    name = os.fspath(path)
+    return name if len(name) < 200 else name[:200] + "..."
 
 
 def _shifted(progress: Progress, done_before: int, total: int) -> Progress:

@@ -30,8 +30,12 @@ class Inputs:
 
     def __init__(self, config: TrainConfig) -> None:
         self.tokenizer = _load_tokenizer(config)
-        self.train = open_dataset(config, config.data.train)
-        self.valid = None if config.data.valid is None else open_dataset(config, config.data.valid)
+        self.train = open_dataset(config, config.data.train, tokenizer=self.tokenizer)
+        self.valid = (
+            None
+            if config.data.valid is None
+            else open_dataset(config, config.data.valid, split="valid", tokenizer=self.tokenizer)
+        )
         self.bytes_per_token = _bytes_per_token(self.valid, self.tokenizer, vocab_size=config.model.vocab_size)
 
     def facts(self) -> dict[str, Any]:

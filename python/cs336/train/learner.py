@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from cs336.optim import (
     parameter_groups,
     wsd_schedule,
 )
+from cs336.tokenizer import Tokenizer
 from cs336.train.device import choose_device, choose_precision, cpu_threads, default_num_threads
 from cs336.train.distributed import ALONE, Ranks
 from cs336.train.objective import Objective
@@ -204,14 +206,23 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def open_dataset(config: TrainConfig, path: str) -> TokenDataset:
-    """Open a token file and check that the config's model can learn from it.
+def open_dataset(
+    config: TrainConfig, path: str, *, split: Literal["train", "valid"] = "train", tokenizer: Tokenizer | None = None
+) -> TokenDataset:
+    """Open a token file, or a split of a corpus, and check that the config's model can learn from it.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: An id lies outside the model's vocabulary, or the file is shorter than one sequence.
+        ValueError: An id lies outside the model's vocabulary, the corpus was made by another tokenizer, or the file is
+            shorter than one sequence.
     """
-    dataset = TokenDataset.open(path, vocab_size=config.model.vocab_size)
+    dataset = TokenDataset.open(
+        path,
+        vocab_size=config.model.vocab_size,
+        split=split,
+        tokenizer_sha256=None if tokenizer is None else tokenizer.sha256,
+        eos_id=None if tokenizer is None else tokenizer.eos_id,
+    )
     if len(dataset) <= config.model.context_length:
         raise ValueError(
             f"{path} must hold more than model.context_length = {config.model.context_length} ids, got {len(dataset)}; "

@@ -11,12 +11,16 @@ use crate::error::{Error, Result};
 /// How far a long call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done: `"count"`, `"merge"` or `"encode"`; empty before the first stage.
+    /// What is being done: `"count"`, `"sum"`, `"merge"`, `"encode"` or `"corpus"`; empty before the first stage.
     pub stage: &'static str,
-    /// Units done: bytes for `count` and `encode`, merges for `merge`.
+    /// Units done: bytes for `count`, `encode` and `corpus`, merges for `merge`, pretokens for `sum`.
     pub done: u64,
     /// Units in all, 0 while unknown.
     pub total: u64,
+    /// Ids made so far; only for `corpus`.
+    pub tokens: u64,
+    /// Records rejected so far; only for `corpus`.
+    pub rejected: u64,
 }
 
 /// Shared by reference between the workers and whoever watches them.
@@ -26,6 +30,8 @@ pub struct Control {
     stage: Mutex<&'static str>,
     done: AtomicU64,
     total: AtomicU64,
+    tokens: AtomicU64,
+    rejected: AtomicU64,
 }
 
 impl Control {
@@ -47,7 +53,9 @@ impl Control {
     /// A snapshot; the fields may be some microseconds apart.
     pub fn progress(&self) -> Progress {
         let stage = *self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Progress { stage, done: self.done.load(Ordering::Relaxed), total: self.total.load(Ordering::Relaxed) }
+        let [done, total, tokens, rejected] =
+            [&self.done, &self.total, &self.tokens, &self.rejected].map(|counter| counter.load(Ordering::Relaxed));
+        Progress { stage, done, total, tokens, rejected }
     }
 
     pub(crate) fn begin(&self, stage: &'static str, total: u64) {
@@ -58,6 +66,11 @@ impl Control {
 
     pub(crate) fn advance(&self, units: u64) {
         self.done.fetch_add(units, Ordering::Relaxed);
+    }
+
+    pub(crate) fn produce(&self, tokens: u64, rejected: u64) {
+        self.tokens.fetch_add(tokens, Ordering::Relaxed);
+        self.rejected.fetch_add(rejected, Ordering::Relaxed);
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -29,6 +29,17 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// So many bytes could not be written.
+    #[error("{path}: cannot write {size_bytes} bytes: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        size_bytes: u64,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+
     /// An allocation of this many bytes was refused.
     #[error("out of memory: could not allocate {0} bytes")]
     OutOfMemory(usize),
@@ -53,5 +64,10 @@ impl Error {
     /// For `map_err`: attaches the path that the bare `io::Error` lacks.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// As [`io`](Self::io), of so many bytes that were to be written.
+    pub(crate) fn write(path: &Path, size_bytes: u64) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Write { path: path.to_owned(), size_bytes, source }
     }
 }

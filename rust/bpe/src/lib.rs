@@ -28,6 +28,7 @@
 //! ```
 
 mod control;
+pub mod corpus;
 mod count;
 mod encode;
 mod error;
@@ -41,6 +42,9 @@ mod vocab;
 mod word_key;
 
 pub use control::{Control, Progress};
+pub use count::{
+    CountOptions, CountRules, CountSummary, Counter, ReadPolicy, SourceCount, merge_counts, read_count_summary,
+};
 pub use encode::{CACHE_BYTES, FileStats, Recognised, StreamEncoder, Tokenizer};
 pub use error::{Error, Result};
 pub use split::{Pattern, SpecialTokens};

@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::error::to_py;
 use crate::parts::{extract_specials, merges_list, vocab_dict};
+use crate::source::{Counted, Described, counted};
 use crate::text::{strings, utf8};
 use crate::watch::{self, run_watched};
 
@@ -75,6 +76,26 @@ impl Trainer {
         })
     }
 
+    /// Count the documents of a source, as if each were there `weight` times; tells what was read and what was rejected.
+    #[pyo3(signature = (source, *, weight=1, progress=None))]
+    fn count_source(
+        &mut self,
+        py: Python<'_>,
+        source: Described,
+        weight: i64,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Counted> {
+        let weight = positive("weight", weight)?;
+        let (source, policy) = source.parse()?;
+        let stage = self.stage()?;
+        let found = run_watched(py, progress, |control| match stage {
+            Stage::First(trainer) => trainer.count_source(&source, policy, weight, control),
+            Stage::Second(trainer) => trainer.count_source(&source, policy, weight, control),
+            Stage::Finished => unreachable!("refused above"),
+        });
+        found.map(counted)
+    }
+
     /// Count texts, each for itself, as if they were there `weight` times.
     #[pyo3(signature = (texts, *, weight=1, progress=None))]
     fn count_texts(
@@ -93,6 +114,17 @@ impl Trainer {
             Stage::Second(trainer) => trainer.count_texts(&texts, weight, control),
             Stage::Finished => unreachable!("refused above"),
         })
+    }
+
+    /// Add counts from a file, as if the texts were counted here.
+    #[pyo3(signature = (path, *, progress=None))]
+    fn add_counts(&mut self, py: Python<'_>, path: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match self.stage()? {
+            Stage::First(trainer) => run_watched(py, progress, |control| trainer.add_counts(&path, control)),
+            _ => {
+                Err(PyValueError::new_err("counts are of pretokens; the second stage counts texts anew: give it those"))
+            }
+        }
     }
 
     /// Learn the merges up to a vocabulary of `transition_size`; what is counted from here on is counted for a second
@@ -158,7 +190,7 @@ impl Trainer {
     }
 }
 
-fn positive(name: &str, value: i64) -> PyResult<u64> {
+pub(crate) fn positive(name: &str, value: i64) -> PyResult<u64> {
     u64::try_from(value)
         .ok()
         .filter(|&value| value > 0)

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use bpe::Control;
+use bpe::{Control, Progress};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -32,6 +32,19 @@ pub(crate) fn run_watched<T: Send>(
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&Control) -> bpe::Result<T> + Send,
 ) -> PyResult<T> {
+    let report = |at: Progress| match progress {
+        Some(progress) if !at.stage.is_empty() => progress.call1((at.stage, at.done, at.total)).map(drop),
+        _ => Ok(()),
+    };
+    run_reporting(py, report, work)
+}
+
+/// As [`run_watched`], which calls this; `report` is told how far the work is.
+pub(crate) fn run_reporting<T: Send>(
+    py: Python<'_>,
+    report: impl Fn(Progress) -> PyResult<()>,
+    work: impl FnOnce(&Control) -> bpe::Result<T> + Send,
+) -> PyResult<T> {
     let control = Control::new();
     let mut work = Some(work);
     let mut run = || (work.take().expect("the work runs once"))(&control);
@@ -54,7 +67,7 @@ pub(crate) fn run_watched<T: Send>(
                 break;
             }
             if failure.is_none()
-                && let Err(error) = py.check_signals().and_then(|()| report(&control, progress))
+                && let Err(error) = py.check_signals().and_then(|()| report(control.progress()))
             {
                 control.cancel();
                 failure = Some(error);
@@ -70,7 +83,7 @@ pub(crate) fn run_watched<T: Send>(
         None => py.detach(run),
     };
     let value = result.map_err(|error| to_py(py, &error))?;
-    report(&control, progress)?;
+    report(control.progress())?;
     Ok(value)
 }
 
@@ -86,14 +99,6 @@ pub(crate) fn run_sized<T: Send>(
     let control = Control::new();
     let result = if size_bytes < TINY_BYTES { work(&control) } else { py.detach(|| work(&control)) };
     result.map_err(|error| to_py(py, &error))
-}
-
-fn report(control: &Control, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let at = control.progress();
-    match progress {
-        Some(progress) if !at.stage.is_empty() => progress.call1((at.stage, at.done, at.total)).map(drop),
-        _ => Ok(()),
-    }
 }
 
 /// The number of threads to use: all cores this process may run on, unless told otherwise. The core starts no more

@@ -91,6 +91,12 @@ impl<T: Copy + Eq + Hash> LongCounts<T> {
         self.entries.len()
     }
 
+    /// The memory it takes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let entries = self.entries.capacity() * size_of::<Entry>();
+        self.slots.capacity() * size_of::<u64>() + entries + self.items.capacity() * size_of::<T>()
+    }
+
     /// Calls `visit` with every sequence and its count, in no particular order.
     ///
     /// # Errors

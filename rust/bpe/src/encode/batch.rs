@@ -110,6 +110,26 @@ impl Tokenizer {
         Ok(results)
     }
 
+    /// Appends the ids of a document to `out`; the number of special tokens among them is returned.
+    pub(crate) fn encode_document(
+        &self,
+        text: &str,
+        specials: &Recognised,
+        cache: &mut CacheGuard<'_>,
+        out: &mut Vec<u32>,
+        control: &Control,
+    ) -> Result<u64> {
+        if text.len() <= CHUNK_BYTES {
+            return self.encode_into(text, specials, cache.cache(), out, control);
+        }
+        let mut num_special = 0;
+        for range in chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES) {
+            control.check()?;
+            num_special += self.encode_into(&text[range], specials, cache.cache(), out, control)?;
+        }
+        Ok(num_special)
+    }
+
     /// Appends the ids of `text[range]` to `out`, unless cancelled; returns the number of special tokens among them.
     pub(super) fn encode_chunk(
         &self,

@@ -16,13 +16,13 @@ impl Default for IdleCaches {
 }
 
 /// A cache of the tokenizer, warm if one is at hand, for one thread at a time.
-pub(super) struct CacheGuard<'t> {
+pub(crate) struct CacheGuard<'t> {
     idle: &'t IdleCaches,
     cache: Option<Cache>,
 }
 
 impl<'t> CacheGuard<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer) -> Self {
+    pub(crate) fn new(tokenizer: &'t Tokenizer) -> Self {
         // `try_lock`: in a forked child a lock may be held by a thread that does not exist there.
         let idle = &tokenizer.idle;
         let warm = idle.0.iter().find_map(|place| place.try_lock().ok()?.take());

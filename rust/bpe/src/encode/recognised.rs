@@ -17,7 +17,7 @@ impl Recognised {
         Ok(Self { tokens: SpecialTokens::new(tokens)?, ids })
     }
 
-    pub(super) fn tokens(&self) -> &SpecialTokens {
+    pub(crate) fn tokens(&self) -> &SpecialTokens {
         &self.tokens
     }
 

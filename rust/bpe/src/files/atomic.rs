@@ -81,8 +81,18 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Writes a whole file: under its name it is there completely, and on disk, or not at all.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::InvalidArgument`] if the path names no file.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write(content)?;
+    file.commit()
+}
+
 /// Makes a rename survive a power failure. Windows has no such call and needs none.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(windows) {
         return Ok(());
     }

@@ -9,6 +9,8 @@ mod onig;
 pub(crate) mod text;
 pub mod tiktoken;
 
+pub use self::atomic::write_file;
+
 use std::path::Path;
 
 use serde::Deserialize;

@@ -7,6 +7,17 @@ use crate::error::Result;
 const HEADER_BYTES: usize = 128;
 const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
 
+/// What an array file begins with: the type of the elements (`<u2`) and the shape as Python writes it (`(3,)`).
+pub(crate) fn header(descr: &str, shape: &str) -> [u8; HEADER_BYTES] {
+    let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let mut header = MAGIC.to_vec();
+    header.extend((HEADER_BYTES as u16 - 10).to_le_bytes());
+    header.extend(dict.bytes());
+    header.resize(HEADER_BYTES - 1, b' ');
+    header.push(b'\n');
+    header.try_into().expect("resized to it")
+}
+
 /// Appends ids to an array file as `uint16` or `uint32`, little-endian.
 #[derive(Debug)]
 pub(crate) struct NpyWriter {
@@ -41,12 +52,7 @@ impl NpyWriter {
     /// Writes the header and puts the file under its name.
     pub(crate) fn finish(mut self) -> Result<()> {
         let descr = if self.is_narrow { "<u2" } else { "<u4" };
-        let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({},), }}", self.num_written);
-        let mut header = MAGIC.to_vec();
-        header.extend((HEADER_BYTES as u16 - 10).to_le_bytes());
-        header.extend(dict.bytes());
-        header.resize(HEADER_BYTES - 1, b' ');
-        header.push(b'\n');
+        let header = header(descr, &format!("({},)", self.num_written));
         self.file.write_at_start(&header)?;
         self.file.commit()
     }

@@ -88,6 +88,11 @@ impl SpecialTokens {
         found.into_iter().rev().filter(|token| !self.lies_across(text, token.start, false))
     }
 
+    /// How many special tokens there are in `text`.
+    pub(crate) fn count(&self, text: &str) -> u64 {
+        self.matcher.as_ref().map_or(0, |matcher| matcher.find_iter(text).count() as u64)
+    }
+
     /// Calls `visit` with each segment of `text` in order.
     ///
     /// # Errors

@@ -13,7 +13,11 @@ pub use self::superwords::{SecondStage, SuperTrainer};
 use self::tokens::Tokens;
 use self::words::Words;
 use crate::control::Control;
-use crate::count::{CountTable, for_each_chunk, for_each_piece};
+use crate::corpus::Source;
+use crate::count::{
+    CountRules, CountTable, ReadPolicy, Reading, RunReader, SourceCount, Total, for_each_chunk, for_each_document,
+    for_each_piece,
+};
 use crate::error::{Error, Result};
 use crate::files::text::TextFile;
 use crate::split::cut::Cutter;
@@ -137,6 +141,26 @@ impl Trainer {
         for_each_chunk(tables, CountTable::new, &file, cutter, options.num_threads, control, count)
     }
 
+    /// Counts the documents of a source, as if each were there `weight` times. Text without a separator is counted as
+    /// [`count_file`](Self::count_file) does, whatever it is compressed with.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Malformed`] for damaged files and for more rejected records than the policy allows,
+    /// [`Error::Interrupted`], and [`Error::InvalidArgument`] as [`count_file`](Self::count_file).
+    pub fn count_source(
+        &mut self,
+        source: &Source,
+        policy: ReadPolicy,
+        weight: u64,
+        control: &Control,
+    ) -> Result<SourceCount> {
+        let Self { options, specials, tables, total } = self;
+        let cutter = Cutter { pattern: &options.pattern, specials };
+        let reading = Reading { policy, weight, cutter, num_threads: options.num_threads, control };
+        let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter, control);
+        for_each_document(tables, total, CountTable::new, source, reading, count)
+    }
+
     /// Counts texts, each a document of its own, as if they were there `weight` times.
     ///
     /// # Errors
@@ -147,6 +171,33 @@ impl Trainer {
         total.add(texts.iter().map(|text| text.as_ref().len()).sum(), weight)?;
         let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter, control);
         for_each_piece(tables, CountTable::new, texts, cutter, options.num_threads, control, count)
+    }
+
+    /// Adds counts that [`Counter`](crate::Counter) wrote to a file: as if the texts were counted here.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for counts by another pattern or other special tokens, and if they may exceed 64 bits
+    /// together; [`Error::Malformed`] for a damaged file; [`Error::Io`], [`Error::Interrupted`].
+    pub fn add_counts(&mut self, path: &Path, control: &Control) -> Result<()> {
+        let mut reader = RunReader::open(path)?;
+        let summary = reader.summary();
+        CountRules::new(&self.options.pattern, &self.options.special_tokens).check_equal(path, &summary.rules)?;
+        self.total.add_bytes(summary.num_bytes)?;
+        control.begin("count", summary.num_pretokens);
+        if self.tables.is_empty() {
+            self.tables.push(CountTable::new());
+        }
+        let mut num_added = 0_u64;
+        while reader.advance()? {
+            let (pretoken, count) = reader.current();
+            self.tables[0].add(pretoken, 0..pretoken.len(), count);
+            num_added += 1;
+            if num_added.is_multiple_of(1 << 14) {
+                control.check()?;
+                control.advance(1 << 14);
+            }
+        }
+        Ok(())
     }
 
     /// Counts one pretoken `weight` times, as it is: neither special tokens nor the pattern are applied.
@@ -210,32 +261,6 @@ impl Learned {
         let learned = (0..tokens.len() as u32).map(|id| tokens.get(id).to_vec());
         let specials = new_special_tokens(special_tokens).map(|token| token.as_bytes().to_vec());
         Trained { vocab: (0..).zip(learned.chain(specials)).collect(), merges: tokens.parts(&merges), num_pretokens }
-    }
-}
-
-/// The bytes counted so far, each as often as its text weighs. No count can be greater.
-#[derive(Clone, Copy, Debug, Default)]
-struct Total(u64);
-
-impl Total {
-    /// # Errors
-    /// [`Error::InvalidArgument`] if it does not fit into 64 bits.
-    fn add(&mut self, num_bytes: usize, weight: u64) -> Result<()> {
-        let sum = u128::from(self.0) + num_bytes as u128 * u128::from(weight);
-        self.0 = u64::try_from(sum).map_err(|_| {
-            Error::invalid(format!(
-                "the texts times their weights come to {sum} bytes, expected at most {}; divide all weights by a \
-                 constant",
-                u64::MAX
-            ))
-        })?;
-        Ok(())
-    }
-
-    /// A count that is somewhat less than that of the last of so many merges, for the texts that were looked at: there
-    /// it was a 20th to a 75th of the bytes a merge. A bad guess costs time, not exactness.
-    fn threshold(self, num_merges: usize) -> u64 {
-        self.0 / 100 / num_merges.max(1) as u64
     }
 }
 
@@ -314,7 +339,7 @@ mod tests {
                 trainer.add_pretoken(word, *weight).unwrap();
             }
             // Whatever is guessed of the counts.
-            trainer.total = Total(100 * num_merges as u64 * threshold);
+            trainer.total = Total::of(100 * num_merges as u64 * threshold);
             prop_assert_eq!(trainer.finish(&Control::new()).unwrap().merges, expected);
         }
 

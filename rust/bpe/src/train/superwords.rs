@@ -4,9 +4,12 @@ use std::path::Path;
 
 use super::pairs::{Limits, Pairs};
 use super::words::Words;
-use super::{Learned, Total, TrainOptions, Trained, Trainer};
+use super::{Learned, TrainOptions, Trained, Trainer};
 use crate::control::Control;
-use crate::count::{LongCounts, for_each_chunk, for_each_piece};
+use crate::corpus::Source;
+use crate::count::{
+    LongCounts, ReadPolicy, Reading, SourceCount, Total, for_each_chunk, for_each_document, for_each_piece,
+};
 use crate::encode::{Cache, Subwords};
 use crate::error::{Error, Result};
 use crate::files::text::TextFile;
@@ -91,6 +94,24 @@ impl SuperTrainer {
         total.add(file.len(), weight)?;
         let count = |table: &mut Sequences, text: &str| table.add_text(text, weight, cutter, subwords, control);
         for_each_chunk(tables, Sequences::new, &file, cutter, options.num_threads, control, count)
+    }
+
+    /// Counts the documents of a source, as if each were there `weight` times.
+    ///
+    /// # Errors
+    /// As [`Trainer::count_source`].
+    pub fn count_source(
+        &mut self,
+        source: &Source,
+        policy: ReadPolicy,
+        weight: u64,
+        control: &Control,
+    ) -> Result<SourceCount> {
+        let Self { options, stage, specials, subwords, tables, total, .. } = self;
+        let cutter = Cutter { pattern: &stage.pattern, specials };
+        let reading = Reading { policy, weight, cutter, num_threads: options.num_threads, control };
+        let count = |table: &mut Sequences, text: &str| table.add_text(text, weight, cutter, subwords, control);
+        for_each_document(tables, total, Sequences::new, source, reading, count)
     }
 
     /// Counts texts, each a document of its own, as if they were there `weight` times.

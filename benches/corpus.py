@@ -1,0 +1,314 @@
+"""Compressed JSON lines to token files, beside datatrove, Megatron's preprocessing scheme and gigatoken.
+
+All read the same `.jsonl.zst` files (as many as there are threads, so that a tool that works file by file keeps busy),
+encode with the same `tokenizer.json`, end each document with the EOS id and leave token files on disk. What is asserted
+is that the ids, in order, are the same.
+
+    cs336              `cs336.corpus`: verified shards with a manifest
+    cs336 in memory    `Tokenizer.encode_array` of all texts at once: what encoding alone takes, as a yardstick
+    gigatoken          `encode_files`, the ids put together with EOS ids between and saved by numpy
+    datatrove          JsonlReader -> DocumentTokenizer (no shuffling), one task a file
+    megatron           what `preprocess_data.py` does: a pool of processes over the lines, one call of Hugging Face's
+                       tokenizers a document, one process that writes `.bin` and `.idx`
+
+    python benches/corpus.py --text english.txt --size-mb 160 --threads 2 --only gigatoken
+    python benches/corpus.py --text english.txt --size-mb 20 --threads 2 --rounds 1
+    python benches/corpus.py --grow-gb 4 --threads 2      # ours alone, one file of so many gigabytes: peak memory
+"""
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from side_by_side import SEPARATOR, Job, arguments, corpus, documents, peak_bytes, report, run_all, work
+
+
+def sources(options: Namespace) -> list[Path]:
+    return sorted(Path(options.workdir).glob("input/*.jsonl.zst"))
+
+
+def fresh(options: Namespace, name: str) -> Path:
+    out = Path(options.workdir) / name
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    return out
+
+
+def digest_of(arrays) -> str:
+    """Of ids in order, whatever files and types they are in."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        for start in range(0, len(array), 1 << 22):
+            digest.update(np.asarray(array[start : start + (1 << 22)], dtype="<u4").tobytes())
+    return digest.hexdigest()
+
+
+def tokenizer_file(options: Namespace) -> Path:
+    return Path(options.workdir) / "tokenizer.json"
+
+
+def eos_id(options: Namespace) -> int:
+    from cs336.tokenizer import Tokenizer
+
+    return Tokenizer.load(tokenizer_file(options)).special_tokens[SEPARATOR]
+
+
+def cs336(options: Namespace) -> Job:
+    from cs336 import corpus as ours
+
+    files = sources(options)
+
+    def job():
+        out = fresh(options, "cs336")
+        out.rmdir()
+        plan = ours.plan(files, tokenizer=tokenizer_file(options), out=out)
+        ours.run(plan, num_threads=options.threads)
+        return lambda: digest_of(np.load(path, mmap_mode="r") for path in shards_of(out))
+
+    return job
+
+
+def shards_of(out: Path) -> list[Path]:
+    from cs336.shards import read_manifest
+
+    return [out / shard.file for shard in read_manifest(out).of_split("train")]
+
+
+def in_memory(options: Namespace) -> Job:
+    from cs336.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(tokenizer_file(options))
+    text = "".join(f"{text}{SEPARATOR}" for path in sources(options) for text in texts_of(path))
+
+    def job():
+        ids = tokenizer.encode_array(text, num_threads=options.threads)
+        return lambda: digest_of([ids])
+
+    return job
+
+
+def gigatoken(options: Namespace) -> Job:
+    import awkward
+    from gigatoken import JsonlFileSource, Tokenizer
+
+    files, eos = sources(options), eos_id(options)
+    tokenizer = Tokenizer(str(tokenizer_file(options)))
+
+    def job():
+        out = fresh(options, "gigatoken")
+        encoded = tokenizer.encode_files(JsonlFileSource(files))
+        lengths = awkward.to_numpy(awkward.num(encoded))
+        ids = np.full(int(lengths.sum()) + len(lengths), eos, np.uint16)
+        is_text = np.ones(len(ids), bool)
+        is_text[np.cumsum(lengths + 1) - 1] = False
+        ids[is_text] = awkward.to_numpy(awkward.flatten(encoded))
+        np.save(out / "ids.npy", ids)
+        return lambda: digest_of([np.load(out / "ids.npy", mmap_mode="r")])
+
+    return job
+
+
+def datatrove(options: Namespace) -> Job:
+    from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.tokens import DocumentTokenizer
+
+    files = sources(options)
+
+    def job():
+        out = fresh(options, "datatrove")
+        steps = [
+            JsonlReader(str(files[0].parent), glob_pattern="*.jsonl.zst"),
+            DocumentTokenizer(str(out), str(tokenizer_file(options)), eos_token=SEPARATOR, shuffle_documents=False),
+        ]
+        executor = LocalPipelineExecutor(
+            steps, tasks=len(files), workers=options.threads, logging_dir=str(out / "logs"), skip_completed=False
+        )
+        executor.run()
+        return lambda: digest_of(np.memmap(path, "<u2", "r") for path in sorted(out.glob("*.ds")))
+
+    return job
+
+
+def megatron(options: Namespace) -> Job:
+    files, eos, tokenizer = sources(options), eos_id(options), tokenizer_file(options)
+
+    def job():
+        out = fresh(options, "megatron")
+        lengths = []
+        lines = itertools.chain.from_iterable(map(lines_of, files))
+        with (
+            multiprocessing.Pool(options.threads, start_encoder, (str(tokenizer), eos)) as pool,
+            (out / "ids.bin").open("wb") as binary,
+        ):
+            for ids in pool.imap(encode_line, lines, 32):
+                array = np.array(ids, np.uint16)
+                binary.write(array.tobytes(order="C"))
+                lengths.append(len(array))
+        pointers = np.cumsum([0, *lengths[:-1]], dtype=np.int64) * 2
+        with (out / "ids.idx").open("wb") as index:
+            index.write(b"MMIDIDX\x00\x00" + (1).to_bytes(8, "little") + b"\x08")
+            index.write(len(lengths).to_bytes(8, "little") + (len(lengths) + 1).to_bytes(8, "little"))
+            index.write(np.array(lengths, np.int32).tobytes() + pointers.tobytes())
+            index.write(np.arange(len(lengths) + 1, dtype=np.int64).tobytes())
+        return lambda: digest_of([np.memmap(out / "ids.bin", "<u2", "r")])
+
+    return job
+
+
+class Encoder:
+    """What a process of the pool holds."""
+
+    tokenizer = None
+    eos = 0
+
+
+def start_encoder(tokenizer: str, eos: int) -> None:
+    from tokenizers import Tokenizer
+
+    Encoder.tokenizer, Encoder.eos = Tokenizer.from_file(tokenizer), eos
+
+
+def encode_line(line: str) -> list[int]:
+    ids = Encoder.tokenizer.encode(json.loads(line)["text"]).ids
+    ids.append(Encoder.eos)
+    return ids
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    import zstandard
+
+    with zstandard.open(path, "rt", encoding="utf-8") as file:
+        yield from file
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    return (json.loads(line)["text"] for line in lines_of(path))
+
+
+CASES = {
+    "cs336": cs336,
+    "cs336 in memory": in_memory,
+    "gigatoken": gigatoken,
+    "datatrove": datatrove,
+    "megatron": megatron,
+}
+
+
+def of_ordinary_length(texts: list[str], characters: int = 6_000) -> list[str]:
+    """Books are cut into documents of about the Pile's mean length, between paragraphs."""
+    out: list[str] = []
+    for text in texts:
+        start = 0
+        while start < len(text):
+            at = text.find("\n\n", start + characters)
+            end = len(text) if at < 0 else at
+            out.append(text[start:end])
+            start = end
+    return out
+
+
+def write_sources(texts: list[str], folder: Path, num_files: int) -> None:
+    """As the Pile is: a text and some metadata a line, one frame a file."""
+    import zstandard
+
+    folder.mkdir()
+    size = sum(map(len, texts)) // num_files + 1
+    files = [zstandard.open(folder / f"{index:02d}.jsonl.zst", "wt", encoding="utf-8") for index in range(num_files)]
+    written = 0
+    for text in texts:
+        json.dump({"text": text, "meta": {"pile_set_name": "bench"}}, files[written // size], ensure_ascii=False)
+        files[written // size].write("\n")
+        written += len(text)
+    for file in files:
+        file.close()
+
+
+def write_tokenizer(options: Namespace) -> None:
+    """GPT-2's vocabulary if its two files are named, else one that is trained on the spot."""
+    from cs336.tokenizer import Tokenizer, train_bpe
+
+    if options.vocab is not None:
+        tokenizer = Tokenizer.from_files(options.vocab, options.merges, [SEPARATOR])
+    else:
+        vocab, merges = train_bpe(corpus(options), options.vocab_size, [SEPARATOR], num_threads=options.threads)
+        tokenizer = Tokenizer(vocab, merges, [SEPARATOR])
+    tokenizer.save(tokenizer_file(options))
+
+
+def grow(options: Namespace) -> None:
+    """Ours on one file of many gigabytes, made of the same documents again and again: its peak memory."""
+    import zstandard
+
+    from cs336 import corpus as ours
+
+    texts = of_ordinary_length(documents(corpus(options)))
+    lines = [json.dumps({"text": text, "meta": {}}, ensure_ascii=False).encode() + b"\n" for text in texts]
+    path = Path(options.workdir) / "one.jsonl.zst"
+    size = 0
+    with path.open("wb") as file, zstandard.ZstdCompressor(level=1).stream_writer(file) as out:
+        while size < options.grow_gb * 1e9:
+            size += sum(out.write(line) and len(line) for line in lines)
+    # What making the file took is not to be counted: the work is done by a process of its own.
+    child = os.fork()
+    if child == 0:
+        os.execv(
+            sys.executable,
+            [sys.executable, __file__, *sys.argv[1:], "--workdir", str(options.workdir), "--worker", "grown"],
+        )
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    out = Path(options.workdir) / "grown"
+    problems = ours.verify(out).problems
+    assert not problems, problems
+    print(f"{size / 1e9:.2f} GB of lines, {path.stat().st_size / 1e9:.2f} GB as a file; verified")
+
+
+def grown(options: Namespace) -> None:
+    from cs336 import corpus as ours
+
+    begin = time.perf_counter()
+    out = Path(options.workdir) / "grown"
+    plan = ours.plan([Path(options.workdir) / "one.jsonl.zst"], tokenizer=tokenizer_file(options), out=out)
+    ours.run(plan, num_threads=options.threads)
+    print(f"{time.perf_counter() - begin:.1f} s, peak memory {peak_bytes() / 1e6:.0f} MB, {options.threads} threads")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--vocab", type=Path, help="vocab.json of GPT-2 (default: a vocabulary is trained)")
+    parser.add_argument("--merges", type=Path, help="merges.txt of GPT-2")
+    parser.add_argument("--grow-gb", type=float, help="ours alone, on one file of so many gigabytes of lines")
+    parser.add_argument("--scratch", type=Path, help="where to work; the temporary directory by default")
+    options = parser.parse_args()
+    if options.worker == "grown":
+        return grown(options)
+    if options.worker is not None:
+        return work(CASES[options.worker], options)
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        options.workdir = Path(folder)
+        write_tokenizer(options)
+        if options.grow_gb is not None:
+            return grow(options)
+        path = corpus(options)
+        texts = of_ordinary_length(documents(path))
+        write_sources(texts, options.workdir / "input", options.threads)
+        named = list(CASES) if options.only is None else ["cs336", "cs336 in memory", *options.only]
+        runs = run_all(__file__, named, options)
+        for tool, results in runs.items():
+            assert all(result["output"] == runs["cs336"][0]["output"] for result in results), f"{tool}: other ids"
+        report("corpus to token files", runs, path, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+//! Files of documents to token shards, with nothing lost.
+//!
+//! ```text
+//! file -> decompressed bytes -> batches of whole records -> documents or rejects -> ids -> shards
+//!         decompress.rs         reader.rs                   documents.rs, json.rs    task.rs, shard.rs
+//! ```
+//!
+//! A *record* is what a separator or the end of a line delimits; a *document* is the text in it. Every byte of a file
+//! belongs to exactly one record or is counted as being between them, and every record becomes a document, is rejected
+//! with a reason, or is blank: the sums are checked before anything is called done.
+
+mod decompress;
+mod documents;
+mod json;
+mod output;
+mod pipeline;
+mod reader;
+mod shard;
+mod source;
+mod stream;
+mod task;
+
+pub use documents::{Document, Documents, InvalidUtf8, Reason, Reject, Tally};
+pub use output::{CrashPoint, hash_file};
+pub use pipeline::for_each_batch;
+pub use reader::{Batch, DEFAULT_MAX_RECORD_BYTES, Reader};
+pub use shard::{Committed, Position, SPLITS};
+pub use source::{Compression, Format, Source};
+pub(crate) use stream::TextStream;
+pub use task::{CompressionName, FormatName, InputReport, OnBad, SpecialText, Task, TaskInput, TaskReport, run_task};
