@@ -59,7 +59,7 @@ def test_ablations_compare_each_part_on_the_budget_of_the_baseline(cs336):
     outcome = cs336("ablate", *SMOKE, "--set", "optim.lr=1e-2", "--json")
     assert outcome.code == 0, outcome.err
     variants = {variant["name"]: variant for variant in outcome.json["variants"]}
-    assert list(variants)[0] == "baseline"
+    assert next(iter(variants)) == "baseline"
     assert len(variants) == 8
     assert len({variant["num_tokens"] for variant in variants.values()}) == 1
     assert Path("runs/ablations/post-norm/seed-0/run.json").exists()
@@ -70,10 +70,14 @@ def test_ablations_compare_each_part_on_the_budget_of_the_baseline(cs336):
     [
         (("sweep", "learning-rate"), "say what to train on: --data DIRECTORY"),
         (("sweep", "learning-rate", "--data", "gone"), "no such file or directory: gone/train.npy"),
-        (("sweep", "learning-rate", "--data", "data", "--preset", "huge"), "no preset 'huge'; name one of cpu, gpu, smoke"),
+        (
+            ("sweep", "learning-rate", "--data", "data", "--preset", "huge"),
+            "no preset 'huge'; name one of cpu, gpu, smoke",
+        ),
         (("ablate", "best", *SMOKE), "has several variants; say which to ablate"),
         (("ablate", "best", "--variant", "x", *SMOKE), "has no variant 'x'"),
         (("sweep", "batch-size", *SMOKE, "--bracket"), "needs a grid over optim.lr alone"),
+        (("sweep", "learning-rate", *SMOKE, "--bracket", "--executor", "sbatch"), "give --bracket another --executor"),
         (("sweep", "base", *SMOKE, "--executor", "debug", "--slurm", "gpu"), "--slurm must look like"),
     ],
 )

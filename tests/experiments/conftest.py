@@ -50,6 +50,12 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_text():
+    """The tiny recipe as text."""
+    return TINY
+
+
 @pytest.fixture
 def tiny_recipe(tmp_path):
     """Write a recipe on top of the tiny one and return its path."""

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -28,7 +29,7 @@ def test_the_search_ends_with_the_best_inside_and_the_edge_bracketed(start):
     best = min(stable, key=losses.get)
     assert best != rates[0]
     assert 4e-3 / 2 <= best <= 4e-3 * 2
-    assert all(b / a <= 2.001 for a, b in zip(rates, rates[1:], strict=False))
+    assert all(b / a <= 2.001 for a, b in itertools.pairwise(rates))
 
 
 def test_no_edge_is_named_where_none_was_seen():
@@ -39,7 +40,9 @@ def test_no_edge_is_named_where_none_was_seen():
 
 def test_rates_are_run_beyond_the_recipes_grid_until_training_breaks(tiny_recipe, data_dir, tmp_path):
     recipe = load_recipe(
-        tiny_recipe('[grid]\n"optim.lr" = [0.5, 1.0]\n'), overrides=["optim.max_grad_norm=none", "model.norm=none"], seeds=[0]
+        tiny_recipe('[grid]\n"optim.lr" = [0.5, 1.0]\n'),
+        overrides=["optim.max_grad_norm=none", "model.norm=none"],
+        seeds=[0],
     )
     data = DataConfig(train=str(data_dir / "train.npy"), valid=str(data_dir / "valid.npy"))
     outcomes = bracket_rates(recipe, InTurn(), data=data, out=tmp_path / "out")

@@ -18,6 +18,7 @@ from cs336.cli.experiments import ExperimentsGroup
 from cs336.cli.generate import Generate
 from cs336.cli.hf import Export, Import
 from cs336.cli.runs import RunsGroup
+from cs336.cli.studies import Report
 from cs336.cli.sweep import Ablate, Sweep
 from cs336.cli.tokenizer import TokenizerGroup
 from cs336.cli.train import Train
@@ -30,6 +31,7 @@ _Command = (
     | Annotated[RunsGroup, tyro.conf.subcommand("runs")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]

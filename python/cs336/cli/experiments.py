@@ -9,6 +9,7 @@ import tyro
 
 from cs336.cli.display import print_result, watch
 from cs336.cli.exit import ExitCode
+from cs336.cli.studies import AllExperiments, StudyGeneration, ToySGD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,9 @@ class ExperimentsGroup:
     verb: (
         Annotated[Prepare, tyro.conf.subcommand("prepare")]
         | Annotated[StudyTokenizers, tyro.conf.subcommand("tokenizer")]
+        | Annotated[ToySGD, tyro.conf.subcommand("sgd")]
+        | Annotated[StudyGeneration, tyro.conf.subcommand("generation")]
+        | Annotated[AllExperiments, tyro.conf.subcommand("all")]
     )
 
     def run(self) -> int:

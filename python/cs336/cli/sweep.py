@@ -149,6 +149,8 @@ class Work:
         if options.dry_run:
             outcomes = [outcome_of(run) for run in runs]
         elif options.executor == "sbatch":
+            if self.bracket:
+                raise UsageError("a search reads the results of each round: give --bracket another --executor")
             record_sweep(self.recipe, self.out)
             script = write_sbatch(
                 runs, self.out, name=self.recipe.name, at_once=max(options.jobs, 1), options=options.slurm
@@ -202,13 +204,10 @@ def data_config(folder: Path | None) -> "DataConfig":
 
     if folder is None:
         raise UsageError("say what to train on: --data DIRECTORY, as `cs336 experiments prepare` writes it")
-    paths = {name: folder / file for name, file in _DATA_FILES.items()}
-    for path in paths.values():
+    train, valid, tokenizer = (folder / name for name in ("train.npy", "valid.npy", "tokenizer.json"))
+    for path in (train, valid, tokenizer):
         path.stat()
-    return DataConfig(**{name: str(path) for name, path in paths.items()})
-
-
-_DATA_FILES = {"train": "train.npy", "valid": "valid.npy", "tokenizer": "tokenizer.json"}
+    return DataConfig(train=str(train), valid=str(valid), tokenizer=str(tokenizer))
 
 
 @contextlib.contextmanager

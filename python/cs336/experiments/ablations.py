@@ -24,7 +24,9 @@ def ablations_of(
     """
     names = [each.name for each in recipe.variants]
     if variant is None and len(names) > 1:
-        raise ValueError(f"recipe {recipe.name} has several variants; say which to ablate (--variant): {', '.join(names)}")
+        raise ValueError(
+            f"recipe {recipe.name} has several variants; say which to ablate (--variant): {', '.join(names)}"
+        )
     if variant is not None and variant not in names:
         raise ValueError(f"recipe {recipe.name} has no variant {variant!r}; it has {', '.join(names)}")
     chosen = recipe.variants[0 if variant is None else names.index(variant)]

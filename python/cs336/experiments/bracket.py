@@ -83,7 +83,9 @@ def bracket_rates(
         OSError: As `run_sweep`.
     """
     if any(set(variant.settings) != {RATE} or variant.factors for variant in recipe.variants):
-        raise ValueError(f"recipe {recipe.name}: a search needs a grid over {RATE} alone; use --set {RATE}=1e-3,2e-3,4e-3")
+        raise ValueError(
+            f"recipe {recipe.name}: a search needs a grid over {RATE} alone; use --set {RATE}=1e-3,2e-3,4e-3"
+        )
     while True:
         record_sweep(recipe, out)
         runs = plan_sweep(recipe, data=data, out=out)

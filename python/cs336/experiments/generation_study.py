@@ -1,9 +1,9 @@
 """What decides how a model writes: the same prompts at several temperatures and top-p, measured.
 
-Fluency cannot be measured, but what spoils it can: repetition (the share of 4-grams that have come before in the same text),
-poverty of words (distinct ids over ids), texts that do not end by themselves, and text that the model itself finds unlikely
-(its loss at temperature 1, over the new ids alone). Each is shown beside the same numbers of held-out text, cut at the same
-length: a good setting is one whose numbers lie near those, not one that has the lowest.
+Fluency cannot be measured, but what spoils it can: repetition (the share of 4-grams that have come before in the same
+text), poverty of words (distinct ids over ids), texts that do not end by themselves, and text that the model itself
+finds unlikely (its loss at temperature 1, over the new ids alone). Each is shown beside the same numbers of held-out
+text, cut at the same length: a good setting is one whose numbers lie near those, not one that has the lowest.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from cs336.generate import stream
 from cs336.model import ModelConfig, TransformerLM
 from cs336.tokenizer import Tokenizer
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
-from cs336.train.device import cpu_threads, default_num_threads
+from cs336.train.device import choose_device, cpu_threads, default_num_threads
 from cs336.train.durable import write_file
 from cs336.train.loss import cross_entropy
 
@@ -89,7 +89,8 @@ def study_generation(run_dir: Path, config: GenerationConfig) -> list[Writing]:
 
     Raises:
         OSError: A file of the run is missing.
-        ValueError: The run has no whole checkpoint, no tokenizer or no held-out file, or its tokenizer has no end-of-text id.
+        ValueError: The run has no whole checkpoint, no tokenizer or no held-out file, or its tokenizer has no
+            end-of-text id.
     """
     latest = latest_checkpoint(run_dir)
     if latest is None:
@@ -97,14 +98,19 @@ def study_generation(run_dir: Path, config: GenerationConfig) -> list[Writing]:
     checkpoint = read_checkpoint(latest, with_optimizer=False)
     tokenizer = Tokenizer.load(run_dir / "tokenizer.json")
     if tokenizer.eos_id is None:
-        raise ValueError(f"the tokenizer of {run_dir} has no end-of-text id, so that no text can end; train one with it")
+        raise ValueError(
+            f"the tokenizer of {run_dir} has no end-of-text id, so that no text can end; train one with it"
+        )
     valid = checkpoint.config["data"].get("valid")
     if valid is None:
         raise ValueError(f"{run_dir} has no held-out file to take prompts from; train with data.valid")
-    model = TransformerLM(from_dict(ModelConfig, checkpoint.config["model"], source=str(latest)))
+    shape = from_dict(ModelConfig, checkpoint.config["model"], source=str(latest))
+    model = TransformerLM(shape, device=choose_device("auto"))
     checkpoint.restore(model)
     model.eval()
-    documents = list(itertools.islice(_documents(np.load(valid, mmap_mode="r"), tokenizer.eos_id, config), config.num_texts))
+    documents = list(
+        itertools.islice(_documents(np.load(valid, mmap_mode="r"), tokenizer.eos_id, config), config.num_texts)
+    )
     if not documents:
         raise ValueError(f"{valid} holds no document longer than {config.num_prompt_ids} ids to take prompts from")
     with cpu_threads(default_num_threads()):
@@ -152,22 +158,26 @@ def words(writings: Sequence[Writing]) -> list[str]:
     dullest = max(settings, key=lambda each: each.repeated)
     wildest = max(settings, key=lambda each: each.loss)
     return [
-        f"Held-out text repeats {reference.repeated:.1%} of its 4-grams and costs the model {reference.loss:.3f} nats an id; "
-        f"nearest to both is {nearest.name} ({nearest.repeated:.1%}, {nearest.loss:.3f}).",
-        f"{dullest.name} repeats most ({dullest.repeated:.1%}); {wildest.name} strays furthest from what the model holds "
-        f"likely ({wildest.loss:.3f} nats an id).",
+        f"Held-out text repeats {reference.repeated:.1%} of its 4-grams and costs the model {reference.loss:.3f} nats "
+        f"an id; nearest to both is {nearest.name} ({nearest.repeated:.1%}, {nearest.loss:.3f}).",
+        f"{_capital(dullest.name)} repeats most ({dullest.repeated:.1%}); {wildest.name} strays furthest from what the "
+        f"model holds likely ({wildest.loss:.3f} nats an id).",
         f"Of {settings[0].num_texts} texts a setting, {min(each.ended for each in settings):.0%} to "
-        f"{max(each.ended for each in settings):.0%} end by themselves within the limit; {reference.ended:.0%} of the held-out "
-        "ones do.",
+        f"{max(each.ended for each in settings):.0%} end by themselves within the limit; {reference.ended:.0%} of the "
+        "held-out ones do.",
     ]
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _documents(ids: Any, eos_id: int, config: GenerationConfig) -> Iterator[list[int]]:
-    """Yield held-out documents with their end, the separator before each in front, long enough to give a prompt."""
+    """Yield held-out documents between two end-of-text ids, if they are long enough to give a prompt."""
     ends = np.flatnonzero(np.asarray(ids) == eos_id)
-    for begin, end in itertools.pairwise(ends):
+    for begin, end in itertools.pairwise([-1, *ends]):
         if end - begin > config.num_prompt_ids + _NGRAM:
-            yield ids[begin : end + 1].tolist()
+            yield [eos_id, *ids[begin + 1 : end + 1].tolist()]
 
 
 def _held_out(
@@ -178,7 +188,7 @@ def _held_out(
     prompts = [document[:start] for document in documents]
     ended = [text[-1] == tokenizer.eos_id for text in texts]
     bodies = [text[:-1] if end else text for text, end in zip(texts, ended, strict=True)]
-    return _measure("held-out text", model, tokenizer, prompts, bodies, ended)
+    return _measure("held-out text", model, tokenizer, prompts=prompts, bodies=bodies, ended=ended)
 
 
 def _at(
@@ -211,14 +221,17 @@ def _at(
                 bodies[row].append(id_)
             else:
                 ended[row] = True
-    name = "greedy" if temperature == 0 else f"temperature {temperature:g}" + ("" if top_p >= 1 else f", top-p {top_p:g}")
-    return _measure(name, model, tokenizer, prompts, bodies, ended)
+    name = (
+        "greedy" if temperature == 0 else f"temperature {temperature:g}" + ("" if top_p >= 1 else f", top-p {top_p:g}")
+    )
+    return _measure(name, model, tokenizer, prompts=prompts, bodies=bodies, ended=ended)
 
 
 def _measure(
     name: str,
     model: TransformerLM,
     tokenizer: Tokenizer,
+    *,
     prompts: Sequence[list[int]],
     bodies: Sequence[list[int]],
     ended: Sequence[bool],
@@ -253,8 +266,9 @@ def _loss(model: TransformerLM, prompt: Sequence[int], body: Sequence[int]) -> f
         start = max(0, done - context // 2) if len(ids) - 1 > context else 0
         window = ids[start : start + context + 1]
         first = done - start - 1  # position in the window that predicts the first id not yet counted
-        logits: Tensor = model(torch.tensor(window[:-1]))
-        targets = torch.tensor(window[1:])
-        total += cross_entropy(logits[first:], targets[first:]).item() * (len(targets) - first)
+        inputs = torch.tensor(window, device=model.token_embeddings.weight.device)
+        logits: Tensor = model(inputs[:-1])
+        targets = inputs[1 + first :]
+        total += cross_entropy(logits[first:], targets).item() * len(targets)
         done = start + len(window)
     return total

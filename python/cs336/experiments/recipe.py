@@ -29,9 +29,9 @@ A recipe is a TOML file::
     [presets.cpu]               # what is said differently where the preset `cpu` is asked for
     grid = { "optim.lr" = [1e-3, 2e-3] }
 
-`mixed_budgets = true` allows runs that see different numbers of tokens. Without `model.vocab_size` a run has as many ids as
-its tokenizer. Those of the package (`recipes/*.toml`) are known by name, and so are the presets (`presets/*.toml`): common
-settings that make every recipe fit a kind of machine.
+`mixed_budgets = true` allows runs that see different numbers of tokens. Without `model.vocab_size` a run has as many
+ids as its tokenizer. Those of the package (`recipes/*.toml`) are known by name, and so are the presets
+(`presets/*.toml`): common settings that make every recipe fit a kind of machine.
 """
 
 import importlib.resources
@@ -79,7 +79,8 @@ def load_recipe(
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: There is no such recipe or preset, or it does not read like one; names the place and what was expected.
+        ValueError: There is no such recipe or preset, or it does not read like one; names the place and what was
+            expected.
     """
     recipe_name, tree = _read(name)
     source = f"recipe {recipe_name}"
@@ -207,7 +208,9 @@ def _probed(variants: Sequence[Variant], table: Mapping[str, Any], source: str) 
         changed = {key: float(factor) for key, factor in zip(probes, factors, strict=True) if factor != 1}
         marks = [f",{key.rpartition('.')[2]}x{factor:g}" for key, factor in changed.items()]
         result.append(
-            Variant(name=variant.name + "".join(marks), settings=variant.settings, factors={**variant.factors, **changed})
+            Variant(
+                name=variant.name + "".join(marks), settings=variant.settings, factors={**variant.factors, **changed}
+            )
         )
     return result
 

@@ -1,7 +1,6 @@
-"""A sweep as a script for `sbatch`, for clusters where jobs are handed in by hand: nothing of ours has to wait for them."""
+"""A sweep as a script for `sbatch`, where jobs are handed in by hand: nothing of ours has to wait for them."""
 
 import importlib.resources
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,5 +56,5 @@ def write_sbatch(
     )
     script = out / "sweep.sbatch"
     write_file(script, text.encode())
-    os.chmod(script, 0o755)
+    script.chmod(0o755)
     return script

@@ -110,7 +110,17 @@ def difference(row: Row, baseline: Row) -> tuple[float, float] | None:
     return row.mean - baseline.mean, math.sqrt(variance)
 
 
-HEADER = ("variant", "loss, nats/token", "against the first", "bits/byte", "tokens", "tokens/s", "memory", "time", "seeds")
+HEADER = (
+    "variant",
+    "loss, nats/token",
+    "against the first",
+    "bits/byte",
+    "tokens",
+    "tokens/s",
+    "memory",
+    "time",
+    "seeds",
+)
 
 
 def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """The handout's toy: SGD on a mean of squares, whose gradient is known, at rates from slow to broken.
 
-The weights are `5 N(0, 1)`, 10 x 10; the loss is their mean square; step t moves by `lr / sqrt(t + 1)` times the gradient
-`2 w / 100`. Each step therefore multiplies every weight by `1 - 2 lr / (100 sqrt(t + 1))`, and the loss by its square:
-lr = 100 makes the first factor -1, which changes nothing, and lr = 1000 makes it -19.
+The weights are `5 N(0, 1)`, 10 x 10; the loss is their mean square; step t moves by `lr / sqrt(t + 1)` times the
+gradient `2 w / 100`. Each step therefore multiplies every weight by `1 - 2 lr / (100 sqrt(t + 1))`, and the loss by its
+square: lr = 100 makes the first factor -1, which changes nothing, and lr = 1000 makes it -19.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a report says, and in which order: for each study its question, what came out in words, a table, figures; the log."""
+"""What a report says, and in which order: for each study its question, findings, a table and figures; then the log."""
 
 import shlex
 from collections.abc import Sequence
@@ -75,7 +75,13 @@ class Document:
 
 
 def write_report(
-    places: Sequence[Path], out: Path, *, title: str = "Report", lead: Sequence[str] = (), before: Sequence[Section] = ()
+    places: Sequence[Path],
+    out: Path,
+    *,
+    title: str = "Report",
+    lead: Sequence[str] = (),
+    before: Sequence[Section] = (),
+    after: Sequence[Section] = (),
 ) -> dict[str, Path]:
     """Write `report.md` with its SVG files, and `report.html`, which needs no other file; return the paths.
 
@@ -85,13 +91,14 @@ def write_report(
         title: Headline.
         lead: First sentences.
         before: Sections that stand before those of the runs.
+        after: Sections that stand after them, before the log.
 
     Raises:
         OSError: A place does not exist, or a file cannot be written.
         ValueError: There is no run, or one's files are damaged.
     """
     studies = gather(places)
-    sections = [*before, *(study_section(study) for study in studies), log_section(studies)]
+    sections = [*before, *(study_section(study) for study in studies), *after, log_section(studies)]
     document = Document(title=title, lead=tuple(lead), sections=tuple(sections))
     out.mkdir(parents=True, exist_ok=True)
     for section in sections:
@@ -106,7 +113,7 @@ def write_report(
 def study_section(study: Study) -> Section:
     """Return what there is to say about a study."""
     rows = study.rows
-    best = best_row(rows) if len(study.budgets) == 1 else None
+    best = best_row(rows) if len(rows) > 1 and len(study.budgets) == 1 else None
     table = _without_empty_columns(
         Table(header=HEADER, rows=tuple(cells(rows)), marked=None if best is None else rows.index(best))
     )
@@ -114,7 +121,9 @@ def study_section(study: Study) -> Section:
     pictures = []
     if (key := response_key(study)) is not None and len(rows) > 1:
         pictures.append(
-            Picture(name=f"{stem}-response", svg=draw_response(study, key), caption=f"{study.title}: final loss over {key}")
+            Picture(
+                name=f"{stem}-response", svg=draw_response(study, key), caption=f"{study.title}: final loss over {key}"
+            )
         )
     pictures += [
         Picture(

@@ -56,7 +56,9 @@ def draw_curves(study: Study, axis: Axis) -> str:
             firsts.append(max(ys))
     if ends:
         low, high = min(ends), max(ends)
-        axes.set_ylim(low - 0.15 * max(high - low, 0.2), min(max(firsts), high + 2.5 * max(high - low, 0.4)))
+        room = max(high - low, 0.2)
+        bottom, top = low - 0.15 * room, min(max(firsts), high + 3 * room)
+        axes.set_ylim(bottom, top + 0.05 * (top - bottom))
     axes.set_xlim(left=0)
     axes.set_xlabel(_LABELS[axis])
     axes.set_ylabel("validation loss, nats/token")
@@ -94,7 +96,9 @@ def response_key(study: Study) -> str | None:
     candidates = [
         key
         for key, values in varied.items()
-        if all(isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in values.values())
+        if all(
+            isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in values.values()
+        )
     ]
     own = [key for key in candidates if len({str(value) for value in varied[key].values()}) == len(study.rows)]
     if len(varied) == 1 and own:
@@ -115,14 +119,26 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
         axes.plot(broken, [top] * len(broken), marker="x", markersize=8, color=_BROKEN, linestyle="none", clip_on=False)
         axes.set_ylim(top=top)
         axes.annotate(
-            "diverged", (min(broken), top), xytext=(-7, -3), textcoords="offset points", ha="right", va="top", color=_BROKEN
+            "diverged",
+            (min(broken), top),
+            xytext=(-7, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=_BROKEN,
         )
     if lowest:
         x = min(lowest, key=lambda each: lowest[each])
         axes.annotate(
-            f"{lowest[x]:.3f}", (x, lowest[x]), xytext=(0, -14), textcoords="offset points", ha="center", color=_COLORS[0]
+            f"{lowest[x]:.3f}",
+            (x, lowest[x]),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="center",
+            color=_COLORS[0],
         )
-        axes.margins(y=0.18)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom - 0.1 * (top - bottom), top)
 
 
 def _points(outcome: Outcome, axis: Axis) -> list[tuple[float, float]]:
@@ -136,9 +152,9 @@ def _points(outcome: Outcome, axis: Axis) -> list[tuple[float, float]]:
 
 
 def _figure() -> tuple[Figure, Axes]:
-    """Return axes for a picture that is 5.2 inches wide: its 10-point letters stay legible at a phone's 360 pixels."""
+    """Return axes for a picture that is 4.7 inches wide: its 10-point letters stay legible at a phone's 360 pixels."""
     with mpl.rc_context({"font.size": 11}):
-        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+        figure = Figure(figsize=(4.7, 3.7), layout="constrained")
         axes = figure.add_subplot()
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -154,8 +170,7 @@ def _figure() -> tuple[Figure, Axes]:
 def _svg(figure: Figure) -> str:
     """Return the figure as SVG text: letters stay letters, and nothing in it depends on the time or on chance."""
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "cs336", "font.family": "sans-serif"}
-    with mpl.rc_context(settings):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cs336", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
@@ -163,10 +178,14 @@ def _svg(figure: Figure) -> str:
 
 def _clock(seconds: float, _: int) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _short(value: float) -> str:
     text = f"{value:.3g}"
-    return text if value >= 0.01 or "e" in text else f"{value:.2e}".replace(".00e", "e").replace("0e-", "e-").replace("e-0", "e-")
+    return (
+        text
+        if value >= 0.01 or "e" in text
+        else f"{value:.2e}".replace(".00e", "e").replace("0e-", "e-").replace("e-0", "e-")
+    )

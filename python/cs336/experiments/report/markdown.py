@@ -26,7 +26,8 @@ def _section(section: "Section") -> Iterator[str]:
         yield "".join(f"- {sentence}\n" for sentence in section.words)
     for table in section.tables:
         rows = [
-            (f"**{cells[0]}**", *cells[1:]) if index == table.marked else cells for index, cells in enumerate(table.rows)
+            (f"**{cells[0]}**", *cells[1:]) if index == table.marked else cells
+            for index, cells in enumerate(table.rows)
         ]
         yield markdown(table.header, rows)
     for picture in section.pictures:

@@ -53,10 +53,11 @@ def _table(table: "Table") -> str:
     for index, cells in enumerate(table.rows):
         first, *others = (_breakable(cell) for cell in cells)
         mark = ' class="best"' if index == table.marked else ""
-        rows.append(f'<tr{mark}><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>")
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+        rows.append(
+            f'<tr{mark}><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
+        )
+    body = "".join(rows)
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _breakable(cell: str) -> str:

@@ -14,7 +14,15 @@ from cs336.experiments.variants import Variant
 from cs336.settings import flatten
 from cs336.train.history import find_runs
 
-_FOLLOWING = ("schedule.warmup_steps", "micro_batch_size", "eval_every", "checkpoint_every", "log_every", "seed", "run_dir")
+_FOLLOWING = (
+    "schedule.warmup_steps",
+    "micro_batch_size",
+    "eval_every",
+    "checkpoint_every",
+    "log_every",
+    "seed",
+    "run_dir",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +59,8 @@ class Study:
         return kept
 
     def varied(self) -> dict[str, dict[str, Any]]:
-        """Return the settings in which variants differ, each with its value by variant; what merely follows is left out."""
-        settings = {
-            outcome.planned.variant.name: flatten(to_dict(outcome.planned.config)) for outcome in self.outcomes
-        }
+        """Return the settings in which variants differ, with their values by variant, but for what follows."""
+        settings = {outcome.planned.variant.name: flatten(to_dict(outcome.planned.config)) for outcome in self.outcomes}
         first = next(iter(settings.values()))
         return {
             key: {name: values[key] for name, values in settings.items()}
