@@ -254,7 +254,7 @@ mod tests {
         for number in [7, 8, 7, 9, 9] {
             table.insert(number, &[number as u32]);
         }
-        assert_eq!([7, 8, 9].map(|key| found(&table, key)), [7, 8, 9].map(|key| Some(vec![key as u32])));
+        assert_eq!([7, 8, 9].map(|key| found(&table, key)), [7, 8, 9].map(|id| Some(vec![id])));
         assert_eq!(table.buckets.iter().flat_map(|bucket| bucket.0).filter(|entry| entry.0 == 7).count(), 1);
     }
 }
