@@ -1,7 +1,7 @@
 //! The only `unsafe` code of the crate, behind safe functions.
 #![allow(unsafe_code)]
 
-pub(crate) mod classify;
+pub(crate) mod simd;
 pub(crate) mod zeroed;
 
 use std::fs::File;
