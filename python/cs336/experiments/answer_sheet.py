@@ -25,7 +25,7 @@ from cs336.experiments.generation_study import (
     read_generation,
     study_generation,
 )
-from cs336.experiments.prepare import PrepareConfig, Prepared, prepare
+from cs336.experiments.prepare import PrepareConfig, Prepared, documents, prepare
 from cs336.experiments.recipe import load_recipe
 from cs336.experiments.report import write_report
 from cs336.experiments.report.sections import generation_section, tokenizer_section, toy_section
