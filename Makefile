@@ -9,8 +9,16 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml
 ENVIRONMENT := $(VENV)/.environment
 EXTENSION := $(VENV)/.extension
 
+# What libFuzzer needs to know of a program, without a nightly toolchain or cargo-fuzz. A stable toolchain has the
+# sanitizers, too, but not the option to use them: hence RUSTC_BOOTSTRAP below.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-trace-compares \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET ?= encode
+SECONDS ?= 60
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python handout lint format bench wheel docs clean
+.PHONY: help setup demo test test-rust test-python handout lint format bench fuzz asan wheel docs clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +29,7 @@ demo: setup  ## train a tokenizer and a model on this Python's own source, and r
 test: test-rust test-python  ## run all tests
 
 test-rust: $(ENVIRONMENT)
-	cargo test --locked --quiet -p bpe
+	cargo test --locked --quiet -p bpe -p bpe-fuzz
 
 test-python: setup
 	$(BIN)/python -m pytest $(ARGS)
@@ -44,11 +52,19 @@ format: setup  ## put both languages in order
 	$(BIN)/ruff check --fix --quiet || true
 	$(BIN)/ruff format
 
-bench: setup  ## time us beside our peers, in one run (installs them first)
+bench: setup  ## time us beside our peers, tables and plots to bench-results/ (installs them first): ARGS="--text FILE ..."
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' --no-build-isolation
-	$(BIN)/python benches/train_bpe.py $(ARGS)
-	$(BIN)/python benches/superbpe.py $(ARGS)
-	$(BIN)/python benches/encode.py $(ARGS)
+	$(BIN)/python benches/train_bpe.py --out bench-results $(ARGS)
+	$(BIN)/python benches/superbpe.py --out bench-results $(ARGS)
+	$(BIN)/python benches/encode.py --out bench-results $(ARGS)
+
+fuzz: $(ENVIRONMENT)  ## search for input that breaks the core: make fuzz TARGET=scanners|loaders|encode SECONDS=60
+	RUSTFLAGS="$(COVERAGE)" cargo run --locked --profile fuzz --target $(HOST) -p bpe-fuzz --features libfuzzer \
+		--bin $(TARGET) -- -max_total_time=$(SECONDS) -artifact_prefix=target/fuzz-$(TARGET)- $(ARGS)
+
+asan: $(ENVIRONMENT)  ## run the core's tests under AddressSanitizer, for the sake of its `unsafe` module
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 cargo test --locked --target $(HOST) \
+		--target-dir target/asan -p bpe --lib $(ARGS)
 
 wheel: setup  ## build the wheel for this platform into dist/
 	$(BIN)/maturin build --release --locked --out dist

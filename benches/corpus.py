@@ -1,8 +1,8 @@
 """Compressed JSON lines to token files, beside datatrove, Megatron's preprocessing scheme and gigatoken.
 
 From files to files, the tokenizer's among them: all read the same `.jsonl.zst` files (as many as there are threads, so
-that a tool that works file by file keeps busy), encode with the same `tokenizer.json`, end each document with the EOS id
-and leave token files on disk. What is asserted is that the ids, in order, are the same.
+that a tool that works file by file keeps busy), encode with the same `tokenizer.json`, end each document with the EOS
+id and leave token files on disk. What is asserted is that the ids, in order, are the same.
 
     cs336              `cs336.corpus`: verified shards with a manifest
     cs336 in memory    `Tokenizer.encode_array` of all texts at once: what encoding alone takes, as a yardstick

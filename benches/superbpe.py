@@ -6,19 +6,20 @@ The vocabulary is trained on the text; the same ids are asserted before anything
 """
 
 import hashlib
-import sys
 import tempfile
 import time
 from argparse import Namespace
+from itertools import product
 from pathlib import Path
 
-from side_by_side import SEPARATOR, Job, arguments, corpus, peak_bytes, report, run_all, work
+from figures import Comparison, publish
+from side_by_side import OURS, SEPARATOR, Job, arguments, expect_ours, mark_wrong, part, peak_bytes, run_all, work
 
 
 def cs336(options: Namespace) -> Job:
     from cs336.tokenizer import Tokenizer
 
-    text = corpus(options).read_text(encoding="utf-8")
+    text = options.text.read_text(encoding="utf-8")
     tokenizer = Tokenizer.load(options.workdir / "tokenizer.json")
 
     def job():
@@ -31,7 +32,7 @@ def cs336(options: Namespace) -> Job:
 def tokenizers(options: Namespace) -> Job:
     from tokenizers import Tokenizer
 
-    text = corpus(options).read_text(encoding="utf-8")
+    text = options.text.read_text(encoding="utf-8")
     tokenizer = Tokenizer.from_file(str(options.workdir / "tokenizer.json"))
 
     def job():
@@ -48,23 +49,19 @@ def digest_of(ids: list[int]) -> str:
 CASES = {"cs336": cs336, "tokenizers": tokenizers}
 
 
-def train(path: Path, options: Namespace) -> None:
+def train(path: Path, threads: int, options: Namespace) -> str:
     from cs336.tokenizer import Tokenizer, train_superbpe
 
     start = time.perf_counter()
     vocab, merges = train_superbpe(
-        path,
-        options.vocab_size,
-        [SEPARATOR],
-        transition_size=options.transition_size,
-        num_threads=options.threads,
+        path, options.vocab_size, [SEPARATOR], transition_size=options.transition_size, num_threads=threads
     )
     elapsed_s = time.perf_counter() - start
-    print(
-        f"training SuperBPE: {path.stat().st_size / 1e6:.1f} MB, {options.transition_size} to {len(vocab)} tokens, "
-        f"{options.threads} thread(s): {elapsed_s:.2f} s, peak {peak_bytes() / 1e6:.0f} MB"
-    )
     Tokenizer(vocab, merges, [SEPARATOR], pattern="superbpe").save(options.workdir / "tokenizer.json")
+    return (
+        f"Trained before, by ours: {options.transition_size} to {len(vocab)} tokens, {threads} thread(s), "
+        f"{elapsed_s:.2f} s, peak {peak_bytes() / 1e6:.0f} MB."
+    )
 
 
 def main() -> None:
@@ -73,17 +70,20 @@ def main() -> None:
     options = parser.parse_args()
     if options.worker is not None:
         return work(CASES[options.worker], options)
+    comparisons = []
     with tempfile.TemporaryDirectory() as folder:
         options.workdir = Path(folder)
-        path = corpus(options)
-        train(path, options)
-        named = list(CASES) if options.only is None else ["cs336", *options.only]
-        runs = run_all(__file__, named, options)
-        for tool, results in runs.items():
-            for result in results:
-                assert result["output"] == runs["cs336"][0]["output"], f"{tool} gives other ids"
-        print(f"ids: {runs['cs336'][0]['output']}", file=sys.stderr)
-        report("encoding with SuperBPE", runs, path, options)
+        for source, threads in product(options.text or [None], options.threads or [1]):
+            name = source.stem if source is not None else "standard library"
+            path = part(source, int(options.size_mb * 1e6), options.workdir / f"{name}.txt")
+            trained = train(path, threads, options)
+            tools = [OURS, *(tool for tool in CASES if tool != OURS and (options.only is None or tool in options.only))]
+            runs = run_all(__file__, tools, options, ["--text", str(path), "--threads", str(threads)])
+            expect_ours(runs)
+            mark_wrong(runs, "other ids than ours")
+            title = f"SuperBPE, {name}, {path.stat().st_size / 1e6:.1f} MB, text to list, {threads} thread(s)"
+            comparisons.append(Comparison(title, path.stat().st_size, runs, [trained]))
+    publish("superbpe", comparisons, {tool: tool for tool in CASES}, options.out)
 
 
 if __name__ == "__main__":

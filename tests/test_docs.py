@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the source tree")
 
 
-@pytest.mark.parametrize("name", ["tokenizer.md"])
+@pytest.mark.parametrize("name", ["answers.md", "model.md", "tokenizer.md"])
 def test_the_examples_of_a_page_run_one_after_the_other(name, tmp_path, monkeypatch, capsys):
     for module in ("tiktoken", "tokenizers"):
         pytest.importorskip(module)

@@ -30,20 +30,24 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW and gradient clipping.
+    """The optimizer and gradient clipping. Matrices decay, the gains of norms do not.
 
     Attributes:
+        algorithm: adamw, or muon for the blocks' matrices beside AdamW for the rest, at the same rate.
         lr: highest learning rate of the schedule.
         betas: decay rates of the first and second moment.
         eps: added to the root of the second moment.
         weight_decay: decoupled decay per unit of learning rate.
+        momentum: decay rate of Muon's momentum.
         max_grad_norm: gradients are scaled down to this global L2 norm; None leaves them as they are.
     """
 
+    algorithm: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.1
+    momentum: float = 0.95
     max_grad_norm: float | None = 1.0
 
     def __post_init__(self) -> None:
@@ -53,27 +57,33 @@ class OptimConfig:
         _require(
             0 <= self.weight_decay < math.inf, "optim.weight_decay must be finite and not negative", self.weight_decay
         )
+        _require(0 <= self.momentum < 1, "optim.momentum must lie in [0, 1)", self.momentum)
         if self.max_grad_norm is not None:
             _require(self.max_grad_norm > 0, "optim.max_grad_norm must be positive or none", self.max_grad_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Linear warm-up, then a cosine from `optim.lr` down to `min_lr_ratio * optim.lr`.
+    """Linear warm-up, then from `optim.lr` down to `min_lr_ratio * optim.lr`.
 
     Attributes:
+        shape: the way down: a cosine, a straight line, or wsd: stay at the top, then a straight line.
         warmup_steps: steps of the warm-up; 0 starts at the full rate.
         min_lr_ratio: the last rate as a share of the highest.
+        cooldown_ratio: share of the run in which wsd goes down.
         cosine_steps: step at which the last rate is reached; None means the last step of the run.
     """
 
+    shape: Literal["cosine", "linear", "wsd"] = "cosine"
     warmup_steps: int = 0
     min_lr_ratio: float = 0.1
+    cooldown_ratio: float = 0.2
     cosine_steps: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.warmup_steps >= 0, "schedule.warmup_steps must not be negative", self.warmup_steps)
         _require(0 <= self.min_lr_ratio <= 1, "schedule.min_lr_ratio must lie in [0, 1]", self.min_lr_ratio)
+        _require(0 < self.cooldown_ratio <= 1, "schedule.cooldown_ratio must lie in (0, 1]", self.cooldown_ratio)
         if self.cosine_steps is not None:
             _require(
                 self.cosine_steps > self.warmup_steps,
@@ -91,11 +101,15 @@ class DataConfig:
         valid: held-out `.npy` file, or a corpus with held-out documents (it may be the same one), read whole at each
             evaluation; None trains without validation.
         tokenizer: the `tokenizer.json` that made the ids; needed for samples and for bits per byte.
+        order: permuted reads every window once an epoch, random draws windows with replacement.
+        placement: where the training ids are kept: device, host (batches are prefetched), or auto: device if they fit.
     """
 
     train: str
     valid: str | None = None
     tokenizer: str | None = None
+    order: Literal["permuted", "random"] = "permuted"
+    placement: Literal["auto", "device", "host"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +123,15 @@ class TrainConfig:
         schedule: learning rate over the steps.
         run_dir: directory of the run; everything it writes is in there.
         batch_size: sequences of `model.context_length` tokens in one optimizer step.
-        accumulation: micro-batches in which a step's batch is worked off; changes memory, not the batch.
+        micro_batch_size: sequences worked off at a time; changes memory, not the batch. None: what suits the device.
+        loss_chunk_size: positions whose logits are in memory at a time; none takes all at once. The loss is the same.
         steps: optimizer steps; give either this or `tokens`.
         tokens: training tokens, rounded up to whole steps.
         eval_every: steps between validations over the whole held-out file; the last step is always validated.
-        eval_batch_size: sequences per validation batch; None means `batch_size`.
+        eval_batch_size: sequences per validation batch; None means as many as in training.
         checkpoint_every: steps between checkpoints; the last step always gets one.
         keep_checkpoints: how many of the latest checkpoints stay; the best one stays as well.
+        permanent_every: checkpoints at multiples of this many steps stay for good; None lets all but those pass.
         log_every: steps between records of the training loss (their mean is recorded).
         sample_every: steps between samples; None takes none.
         sample_prompts: prompts that are continued at each sample.
@@ -123,8 +139,12 @@ class TrainConfig:
         sample_temperature: temperature of the samples.
         seed: determines the initial weights and all batches.
         device: auto takes a CUDA GPU if there is one.
-        precision: fp32, or bf16 autocast over fp32 weights; auto takes bf16 where the device computes in it.
-        compile: compile the forward pass and the loss.
+        precision: fp32, or bf16: activations and products in bf16, weights, gradients, norms, softmax and optimizer in
+            fp32; auto takes bf16 where the device computes in it.
+        compile: compile forward, loss, backward and the optimizer; None does so where the run is long enough.
+        cuda_graphs: launch the compiled kernels as one graph; None does so for small micro-batches on one GPU.
+        parallel: with several ranks, keep the whole model on each (ddp), or a share of every parameter (fsdp).
+        trackers: where measurements go beside metrics.jsonl; each needs the extra of its name.
         num_threads: CPU threads; None means OMP_NUM_THREADS, or else the physical cores this process may use.
     """
 
@@ -134,13 +154,15 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     run_dir: str = "runs/train"
     batch_size: int = 32
-    accumulation: int = 1
+    micro_batch_size: int | None = None
+    loss_chunk_size: int | None = 1024
     steps: int | None = None
     tokens: int | None = None
     eval_every: int = 500
     eval_batch_size: int | None = None
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    permanent_every: int | None = None
     log_every: int = 10
     sample_every: int | None = None
     sample_prompts: tuple[str, ...] = ()
@@ -149,13 +171,17 @@ class TrainConfig:
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
+    compile: bool | None = None
+    cuda_graphs: bool | None = None
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
-            *("batch_size", "accumulation", "steps", "tokens", "eval_every", "eval_batch_size", "checkpoint_every"),
-            *("keep_checkpoints", "log_every", "sample_every", "sample_tokens", "num_threads"),
+            *("batch_size", "micro_batch_size", "loss_chunk_size", "steps", "tokens"),
+            *("eval_every", "eval_batch_size", "checkpoint_every"),
+            *("keep_checkpoints", "permanent_every", "log_every", "sample_every", "sample_tokens", "num_threads"),
         ):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"{name} must be at least 1", value)
@@ -170,10 +196,6 @@ class TrainConfig:
         _require(bool(self.run_dir), "run_dir must not be empty", self.run_dir)
         if (self.steps is None) == (self.tokens is None):
             raise ValueError(f"give either steps or tokens, got steps = {self.steps} and tokens = {self.tokens}")
-        if self.batch_size % self.accumulation:
-            raise ValueError(
-                f"batch_size must be divisible by accumulation, got {self.batch_size} and {self.accumulation}"
-            )
         warmup_steps = self.schedule.warmup_steps
         if 0 < self.num_steps <= warmup_steps:
             raise ValueError(f"schedule.warmup_steps must be below the {self.num_steps} steps, got {warmup_steps}")

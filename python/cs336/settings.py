@@ -53,7 +53,7 @@ def to_toml(config: Any) -> str:
 
 def changed_keys(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
     """Return the dotted keys in which two configs of one type differ, each with its old and new value."""
-    old_values, new_values = _flatten(to_dict(old)), _flatten(to_dict(new))
+    old_values, new_values = flatten(to_dict(old)), flatten(to_dict(new))
     return {key: (old_values[key], new_values[key]) for key in old_values if old_values[key] != new_values[key]}
 
 
@@ -255,11 +255,12 @@ def _toml_value(value: Any) -> str:
     return repr(value)
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with dotted keys."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

@@ -1,8 +1,4 @@
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -135,25 +131,6 @@ def test_a_diverging_run_fails_with_the_remedy(cs336):
     outcome = cs336("train", "--config", "run.toml", *(word for s in settings for word in ("--set", s)), "--json")
     refused(outcome, "not finite", "lower optim.lr")
     assert outcome.json["status"] == "diverged"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_exits_with_its_code(number):
-    settings = ["steps=1000000", "log_every=1", "eval_every=1000000", "checkpoint_every=1000000"]
-    arguments = ["--config", "run.toml", *(word for setting in settings for word in ("--set", setting))]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cs336", "train", *arguments, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    metrics = Path("run/metrics.jsonl")
-    while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
-        time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, err
-    result = json.loads(out)
-    assert result["status"] == "interrupted"
-    assert Path(result["checkpoint"], "state.json").exists()
-    assert b"go on with: cs336 train --run-dir run --resume" in err
 
 
 def test_bad_generation_input_is_one_line(cs336):

@@ -15,6 +15,9 @@ VARIANTS = [
     {"position": "none"},
     {"ffn": "silu"},
     {"attention": "sdpa"},
+    {"qk_norm": True},
+    {"tie_embeddings": True},
+    {"logit_softcap": 3.0},
 ]
 
 
@@ -133,6 +136,62 @@ def test_ablations_change_the_function(changes):
     assert not torch.allclose(build()(ids()), build(**changes)(ids()), atol=1e-3)
 
 
+def test_tied_tables_are_one_parameter_under_both_names():
+    model = build(tie_embeddings=True)
+    assert model.token_embeddings.weight is model.lm_head.weight
+    assert {"token_embeddings.weight", "lm_head.weight"} <= model.state_dict().keys()
+    untied = build()
+    assert torch.equal(model.lm_head.weight, untied.lm_head.weight)  # initialised as the head
+    assert torch.equal(model.layers[0].attn.q_proj.weight, untied.layers[0].attn.q_proj.weight)
+
+
+def test_zero_projections_leave_the_residual_stream_untouched_at_first_and_learn_all_the_same():
+    model, plain = build(projection_init="zero"), build()
+    embedded = model.token_embeddings(ids())
+    assert torch.equal(model.hidden(ids()), model.ln_final(embedded))
+    assert torch.equal(model.layers[0].ffn.w1.weight, plain.layers[0].ffn.w1.weight)
+    model(ids()).square().sum().backward()
+    assert model.layers[1].ffn.w2.weight.grad.abs().sum() > 0
+    assert model.layers[1].attn.output_proj.weight.grad.abs().sum() > 0
+
+
+def test_qk_norm_bounds_the_scores_whatever_the_weights():
+    model = build(qk_norm=True)
+    expected = model(ids())
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.attn.q_proj.weight.mul_(100)
+            layer.attn.k_proj.weight.mul_(100)
+    torch.testing.assert_close(model(ids()), expected, atol=1e-3, rtol=1e-3)  # but for norm_eps
+    assert model.state_dict()["layers.0.attn.q_norm.weight"].shape == (4,)
+
+
+def test_softcap_bounds_the_logits_and_leaves_small_ones():
+    logits, capped = build()(ids()), build(logit_softcap=0.5)(ids())
+    assert capped.abs().max() < 0.5
+    torch.testing.assert_close(capped, 0.5 * torch.tanh(logits / 0.5))
+
+
+def test_logits_of_hidden_states_are_the_forward_pass():
+    model = build(logit_softcap=3.0)
+    assert torch.equal(model.logits(model.hidden(ids())), model(ids()))
+
+
+@pytest.mark.parametrize("attention", ["plain", "sdpa"])
+def test_computing_in_bf16_keeps_weights_and_their_gradients_in_fp32(attention):
+    config = dataclasses.replace(TINY, attention=attention)
+    mixed = TransformerLM(config, compute_dtype=torch.bfloat16, generator=seeded())
+    plain = TransformerLM(config, generator=seeded())
+    losses = [F.cross_entropy(model(ids()).float().flatten(0, 1), ids().flatten()) for model in (mixed, plain)]
+    assert mixed(ids()).dtype == torch.bfloat16
+    torch.testing.assert_close(losses[0], losses[1], atol=0.02, rtol=0)  # 8 bits through a few dozen roundings
+    losses[0].backward()
+    losses[1].backward()
+    for (name, one), other in zip(mixed.named_parameters(), plain.parameters(), strict=True):
+        assert one.dtype == one.grad.dtype == torch.float32, name
+        assert (one.grad - other.grad).norm() < 0.05 * other.grad.norm(), name
+
+
 def test_without_norm_there_is_none_anywhere():
     model = build(norm="none")
     assert not any("ln" in name for name in model.state_dict())
@@ -212,6 +271,8 @@ def test_missing_d_ff_is_the_multiple_of_64_nearest_to_eight_thirds_of_the_width
         ({"rope_theta": 0.0}, "rope_theta must be positive and finite, got 0.0"),
         ({"norm_eps": float("nan")}, "norm_eps must be positive and finite, got nan"),
         ({"norm": "layer"}, "norm must be one of rms, none, got 'layer'"),
+        ({"logit_softcap": 0.0}, "logit_softcap must be positive and finite, got 0.0"),
+        ({"projection_init": "one"}, "projection_init must be one of normal, zero, got 'one'"),
         ({"attention": "flash"}, "attention must be one of plain, sdpa, got 'flash'"),
     ],
 )

@@ -64,6 +64,21 @@ def test_foreach_gives_the_same_bits(dtype):
     assert all(torch.equal(one, other) for one, other in zip(plain, together, strict=True))
 
 
+@pytest.mark.slow
+def test_compiled_gives_the_same_numbers_and_compiles_once_for_all_rates():
+    shapes = [(3, 5), (7,), (2, 2, 2)]
+    plain, compiled = parameters(*shapes, dtype=torch.float32), parameters(*shapes, dtype=torch.float32)
+    one, other = AdamW(plain, 1e-2, foreach=True), AdamW(compiled, 1e-2, compiled=True)
+    torch._dynamo.utils.counters.clear()
+    for step in range(4):
+        for optimizer, params in ((one, plain), (other, compiled)):
+            optimizer.param_groups[0]["lr"] = 1e-2 / (1 + step)
+            train(optimizer, params, 1, first=step)
+    for mine, theirs in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
 @pytest.mark.parametrize("foreach", [False, True])
 def test_a_parameter_without_gradient_is_left_alone_and_keeps_its_own_count(foreach):
     late, usual, reference = parameters((2,), (2,), (2,))

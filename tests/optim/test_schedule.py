@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs336.optim import cosine_schedule
+from cs336.optim import cosine_schedule, linear_schedule, wsd_schedule
 
 
 def test_worked_example_of_every_phase():
@@ -51,3 +51,27 @@ def test_stays_in_range_and_is_monotonic_in_each_phase(warmup, extra, step, low,
 def test_impossible_schedules_are_refused(step, warmup_steps, cosine_steps, message):
     with pytest.raises(ValueError, match=message):
         cosine_schedule(step, max_lr=1.0, min_lr=0.1, warmup_steps=warmup_steps, cosine_steps=cosine_steps)
+
+
+def test_linear_schedule_falls_evenly_to_its_end_and_stays():
+    rates = [linear_schedule(t, max_lr=1.0, min_lr=0.0, warmup_steps=2, total_steps=6) for t in range(9)]
+    assert rates == pytest.approx([0, 0.5, 1, 0.75, 0.5, 0.25, 0, 0, 0])
+
+
+def test_wsd_stays_at_the_top_until_its_cooldown():
+    rates = [
+        wsd_schedule(t, max_lr=1.0, min_lr=0.2, warmup_steps=2, cooldown_start=4, total_steps=8) for t in range(10)
+    ]
+    assert rates == pytest.approx([0, 0.5, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0.2])
+
+
+def test_wsd_without_any_cooldown_ends_at_once():
+    rates = [wsd_schedule(t, max_lr=1.0, min_lr=0.0, warmup_steps=0, cooldown_start=3, total_steps=3) for t in range(5)]
+    assert rates == [1, 1, 1, 1, 0]
+
+
+def test_impossible_cooldowns_are_refused():
+    with pytest.raises(ValueError, match="need 0 <= warmup_steps <= cooldown_start <= total_steps, got 2 and 1 and 5"):
+        wsd_schedule(0, max_lr=1.0, min_lr=0.0, warmup_steps=2, cooldown_start=1, total_steps=5)
+    with pytest.raises(ValueError, match="step must be at least 0, got -1"):
+        linear_schedule(-1, max_lr=1.0, min_lr=0.0, warmup_steps=2, total_steps=5)

@@ -12,44 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig, to_toml
-from cs336.model import ModelConfig
+from cs336.config import DataConfig, OptimConfig, TrainConfig, to_toml
 from cs336.tokenizer import Tokenizer
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
-from cs336.train.learner import Learner, measure_tokens_per_s, open_dataset
+from cs336.train.learner import Learner, measure_tokens_per_s
 from cs336.train.loop import train
-from cs336.train.runlog import read_metrics
-
-EOS = "<|endoftext|>"
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    """A run of 12 steps that takes a fraction of a second, on periodic ids that a model can learn."""
-    ids = np.arange(3000, dtype=np.uint16) * 7 % 256
-    np.save(tmp_path / "train.npy", ids)
-    np.save(tmp_path / "valid.npy", ids[:333])
-    Tokenizer({i: bytes([i]) for i in range(256)} | {256: EOS.encode()}, [], [EOS]).save(tmp_path / "tokenizer.json")
-    return TrainConfig(
-        data=DataConfig(
-            train=str(tmp_path / "train.npy"),
-            valid=str(tmp_path / "valid.npy"),
-            tokenizer=str(tmp_path / "tokenizer.json"),
-        ),
-        model=ModelConfig(vocab_size=257, context_length=16, d_model=16, num_layers=1, num_heads=2, d_ff=32),
-        optim=OptimConfig(lr=1e-2),
-        schedule=ScheduleConfig(warmup_steps=2),
-        run_dir=str(tmp_path / "run"),
-        batch_size=4,
-        steps=12,
-        eval_every=4,
-        checkpoint_every=5,
-        keep_checkpoints=3,
-        log_every=3,
-        device="cpu",
-        precision="fp32",
-        num_threads=1,
-    )
+from cs336.train.runlog import CLOCK_KEYS, read_metrics
 
 
 def elsewhere(config: TrainConfig, name: str, **changes: Any) -> TrainConfig:
@@ -57,7 +25,7 @@ def elsewhere(config: TrainConfig, name: str, **changes: Any) -> TrainConfig:
 
 
 def without_clock(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in record.items() if k not in ("elapsed_s", "tokens_per_s")} for record in records]
+    return [{k: v for k, v in record.items() if k not in CLOCK_KEYS} for record in records]
 
 
 def outcome(run_dir: str) -> tuple[bytes, bytes, list[dict[str, Any]]]:
@@ -122,7 +90,7 @@ def test_evaluation_samples_and_checkpoints_do_not_disturb_the_training(config: 
 
 
 @pytest.mark.parametrize("step", [3, 4, 5, 9])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_ends_the_step_and_the_resumed_run_equals_an_undisturbed_one(
     config: TrainConfig, step: int, number: int
 ) -> None:
@@ -324,45 +292,57 @@ def test_the_latest_checkpoints_and_the_best_one_stay(config: TrainConfig, monke
 
     losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     monkeypatch.setattr(
-        loop, "evaluate", lambda *_, **__: loop.Evaluation(loss=next(losses), num_tokens=1, perplexity=1.0)
+        loop, "evaluate_on_ranks", lambda *_, **__: loop.Evaluation(loss=next(losses), num_tokens=1, perplexity=1.0)
     )
     train(dataclasses.replace(config, eval_every=2, checkpoint_every=2, keep_checkpoints=2))
     kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
     assert kept == ["step_00000004", "step_00000010", "step_00000012"]
 
 
+def test_permanent_checkpoints_stay(config: TrainConfig) -> None:
+    train(dataclasses.replace(config, eval_every=100, checkpoint_every=1, keep_checkpoints=2, permanent_every=5))
+    kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
+    assert kept == ["step_00000005", "step_00000010", "step_00000011", "step_00000012"]
+
+
+def test_permanent_checkpoints_are_written_between_the_others_too(config: TrainConfig) -> None:
+    train(dataclasses.replace(config, eval_every=100, checkpoint_every=12, keep_checkpoints=1, permanent_every=5))
+    kept = sorted(path.name for path in (Path(config.run_dir) / "checkpoints").iterdir())
+    assert kept == ["step_00000005", "step_00000010", "step_00000012"]
+
+
+def test_another_interval_of_validation_gives_the_same_weights(config: TrainConfig) -> None:
+    runs = [elsewhere(config, f"every_{every}", eval_every=every, eval_batch_size=every) for every in (1, 5, 12)]
+    for run in runs:
+        train(run)
+    assert len({outcome(run.run_dir)[:2] for run in runs}) == 1
+
+
+def test_the_resumed_run_says_so_and_may_keep_checkpoints_otherwise(config: TrainConfig) -> None:
+    train(config, on_record=at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert train(dataclasses.replace(config, permanent_every=3, parallel="fsdp"), resume=True).status == "finished"
+    assert json.loads((Path(config.run_dir) / "run.json").read_text())["resumed"]["step"] == 6
+
+
+def test_notices_and_the_plan_of_a_step_are_written_down(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = Learner.update
+
+    def complain(self: Learner, step: int) -> None:
+        update(self, step)
+        if step == 1:
+            self.on_notice("something odd")
+
+    monkeypatch.setattr(Learner, "update", complain)
+    with pytest.warns(RuntimeWarning, match="something odd"):
+        train(config)
+    assert "something odd" in (Path(config.run_dir) / "notes.log").read_text()
+    assert json.loads((Path(config.run_dir) / "run.json").read_text())["plan"]["micro_batch_size"] >= 1
+
+
 def test_time_limit_ends_with_validation_and_a_checkpoint_that_resumes(config: TrainConfig) -> None:
     result = train(config, time_limit_s=0.0)
     assert (result.status, result.step) == ("out of time", 0)
     assert train(config, resume=True).status == "finished"
-
-
-def test_accumulation_changes_nothing_but_rounding(config: TrainConfig) -> None:
-    whole, parts = Learner(config), Learner(dataclasses.replace(config, accumulation=4))
-    dataset = open_dataset(config, config.data.train)
-    loss, norm = whole.gradients(dataset, 0)
-    loss_of_parts, norm_of_parts = parts.gradients(dataset, 0)
-    # fp32 sums in another order: a few units in the last place
-    torch.testing.assert_close(loss_of_parts, loss, rtol=1e-6, atol=0)
-    torch.testing.assert_close(norm_of_parts, norm, rtol=1e-5, atol=0)
-
-
-def test_batches_differ_between_steps_and_seeds_and_repeat_for_the_same(config: TrainConfig) -> None:
-    dataset = open_dataset(config, config.data.train)
-    learner, other_seed = Learner(config), Learner(dataclasses.replace(config, seed=1))
-    inputs, targets = learner.batch(dataset, 3)
-    assert torch.equal(inputs[:, 1:], targets[:, :-1])
-    assert torch.equal(learner.batch(dataset, 3)[0], inputs)
-    assert not torch.equal(learner.batch(dataset, 4)[0], inputs)
-    assert not torch.equal(other_seed.batch(dataset, 3)[0], inputs)
-
-
-def test_the_first_step_moves_and_the_last_one_has_the_lowest_rate(config: TrainConfig) -> None:
-    learner = Learner(config)
-    rates = [learner.learning_rate(step) for step in range(12)]
-    assert rates[0] == pytest.approx(0.5e-2)
-    assert max(rates) == rates[1] == pytest.approx(1e-2)
-    assert rates[-1] == pytest.approx(1e-3)
 
 
 def test_bf16_learns_as_fp32_does(config: TrainConfig) -> None:

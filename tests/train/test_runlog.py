@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from cs336.config import DataConfig, TrainConfig, load_config
-from cs336.train import runlog
 from cs336.train.runlog import RunLog, read_metrics
 
 
@@ -76,17 +75,18 @@ def test_moving_a_run_directory_does_not_make_it_another_run(config: TrainConfig
 def test_facts_accumulate_and_the_first_start_stays(config: TrainConfig) -> None:
     path = Path(config.run_dir) / "run.json"
     with RunLog(config) as log:
-        log.start(device="cpu")
+        log.start(tokenizer=None, step=0, device="cpu")
         log.describe(result={"step": 3})
         first = json.loads(path.read_text())
     with RunLog(config, resume=True) as log:
-        log.start(device="cuda")
+        log.start(tokenizer=None, step=3, device="cuda")
         second = json.loads(path.read_text())
     assert first["result"] == {"step": 3}
     assert second["device"] == "cuda"
     assert second["result"] is None
     assert second["started"] == first["started"]
-    assert {"cs336", "commit"} == first["code"].keys()
+    assert second["resumed"]["step"] == 3
+    assert {"cs336", "commit", "uncommitted"} == first["code"].keys()
     assert {"processor", "num_cpus", "python", "torch"} <= first["machine"].keys()
 
 
@@ -95,17 +95,3 @@ def test_a_second_writer_is_refused_and_the_lock_does_not_outlive_the_first(conf
         RunLog(config, resume=True)
     with RunLog(config, resume=True):
         pass
-
-
-def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path: Path) -> None:
-    (tmp_path / ".git" / "refs").mkdir(parents=True)
-    (tmp_path / ".git" / "HEAD").write_text("ref: refs/main\n")
-    (tmp_path / ".git" / "refs" / "main").write_text("abc\n")
-    (tmp_path / "venv").mkdir()
-    assert runlog._commit(tmp_path) == "abc"
-    assert runlog._commit(tmp_path / "venv") is None
-    (tmp_path / ".git" / "refs" / "main").unlink()
-    (tmp_path / ".git" / "packed-refs").write_text("# pack-refs\nabd refs/main\n")
-    assert runlog._commit(tmp_path) == "abd"
-    (tmp_path / ".git" / "HEAD").write_text("abe\n")
-    assert runlog._commit(tmp_path) == "abe"

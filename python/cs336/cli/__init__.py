@@ -12,8 +12,14 @@ import tyro
 from cs336.cli.account import Account
 from cs336.cli.corpus import CorpusGroup
 from cs336.cli.demo import Demo
+from cs336.cli.download import Download
 from cs336.cli.exit import ExitCode, run_guarded
+from cs336.cli.experiments import ExperimentsGroup
 from cs336.cli.generate import Generate
+from cs336.cli.hf import Export, Import
+from cs336.cli.runs import RunsGroup
+from cs336.cli.studies import Report
+from cs336.cli.sweep import Ablate, Sweep
 from cs336.cli.tokenizer import TokenizerGroup
 from cs336.cli.train import Train
 
@@ -22,13 +28,21 @@ _Command = (
     | Annotated[TokenizerGroup, tyro.conf.subcommand("tokenizer")]
     | Annotated[CorpusGroup, tyro.conf.subcommand("corpus")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[RunsGroup, tyro.conf.subcommand("runs")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Ablate, tyro.conf.subcommand("ablate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Account, tyro.conf.subcommand("account")]
+    | Annotated[Download, tyro.conf.subcommand("download")]
+    | Annotated[ExperimentsGroup, tyro.conf.subcommand("experiments")]
 )
 _DESCRIPTION = """From raw text to a trained language model.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
-130 and 143 interrupted by SIGINT and SIGTERM."""
+130, 143 and 138 interrupted by SIGINT, SIGTERM and SIGUSR1."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,8 +16,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from cs336.cli.display import TrainingDisplay, Watcher, print_result, watch
+from cs336.cli.display import Watcher, print_result, watch
 from cs336.cli.exit import ExitCode, signal_exit_code
+from cs336.cli.live import show_training
 
 if TYPE_CHECKING:
     from cs336.config import TrainConfig
@@ -93,7 +94,9 @@ class _Observer:
 
     @contextmanager
     def on_train(self, config: "TrainConfig", /) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        yield TrainingDisplay(self._watcher, num_steps=config.num_steps)
+        self._watcher.rest()
+        with show_training("learning", num_steps=config.num_steps) as display:
+            yield display
 
 
 def _print_summary(result: "DemoResult") -> None:

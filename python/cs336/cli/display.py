@@ -58,6 +58,9 @@ class Watcher(Protocol):
     def say(self, text: str | Text, /) -> None:
         """Show a line that stays."""
 
+    def rest(self) -> None:
+        """Leave the terminal to another display; what has been shown stays."""
+
 
 def watch() -> Watcher:
     """Return bars if stderr is a terminal, else plain lines."""
@@ -96,6 +99,10 @@ class Bars:
             self._tasks[stage] = self._progress.add_task(_STAGES.get(stage, stage), note="")
         self._progress.update(self._tasks[stage], completed=done, total=total or None, note=note)
 
+    def rest(self) -> None:
+        """Stop drawing the bars."""
+        self._progress.stop()
+
     def say(self, text: str | Text, /) -> None:
         """Print above the bars."""
         self._progress.console.print(text, markup=False)
@@ -128,32 +135,16 @@ class Lines:
         share = f" {100 * done / total:.0f}%" if total else ""
         self.say(f"{_STAGES.get(stage, stage)}:{share} {done:,}{f' of {total:,}' if total else ''} {note}".rstrip())
 
+    def rest(self) -> None:
+        """Do nothing: lines are in nobody's way."""
+
     def say(self, text: str | Text, /) -> None:
         """Print a line, however long."""
         self._console.print(text, soft_wrap=True, markup=False)
 
 
-class TrainingDisplay:
-    """Shows the records of a training run."""
-
-    def __init__(self, watcher: Watcher, *, num_steps: int) -> None:
-        self._watcher = watcher
-        self._num_steps = num_steps
-
-    def __call__(self, record: Mapping[str, Any], /) -> None:
-        """Show one line of `metrics.jsonl`."""
-        step = record["step"]
-        if record["kind"] == "train":
-            note = f"loss {record['loss']:.3f}  {record['tokens_per_s']:,.0f} tokens/s"  # fits into 80 columns
-            self._watcher("training", step, self._num_steps, note=note)
-        elif record["kind"] == "valid":
-            bits = f", {record['bits_per_byte']:.3f} bits/byte" if "bits_per_byte" in record else ""
-            self._watcher.say(f"step {step:,}: validation loss {record['loss']:.4f}{bits}")
-        elif record["kind"] == "sample":
-            self._watcher.say(_sample_text(record))
-
-
-def _sample_text(record: Mapping[str, Any]) -> Text:
+def sample_text(record: Mapping[str, Any]) -> Text:
+    """Return a sample record as a block that tells the prompt from its continuation."""
     text = Text(f"step {record['step']:,}: sample\n", style="dim")
     body = Text(record["prompt"], style="bold")
     body.append(record["text"], style="not bold")

@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     INTERRUPTED = 130
+    WARNED = 138  # SIGUSR1: time is nearly up
     TERMINATED = 143
 
 
@@ -129,4 +130,5 @@ def _explain(error: Exception) -> str | None:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """PyTorch has a class for it on the GPU, and a sentence for it on the CPU."""
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "out of memory")
+    return type(error).__name__ == "OutOfMemoryError" or any(w in str(error) for w in words)

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from cs336.cli.display import TrainingDisplay, print_result, watch
+from cs336.cli.display import print_result
 from cs336.cli.exit import ExitCode, UsageError, signal_exit_code
+from cs336.cli.live import show_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,9 @@ class Train:
     """Train a language model on token files.
 
     The run is described by a TOML file and overrides; `--print-config` shows every setting. A run directory holds
-    run.json, metrics.jsonl, notes.log, config.toml, tokenizer.json and checkpoints/. Ctrl-C or SIGTERM finishes
-    the step, saves, and exits with 130 or 143; `--resume` goes on.
+    run.json, metrics.jsonl, notes.log, config.toml, tokenizer.json, curve.png and checkpoints/. Ctrl-C, SIGTERM or
+    SIGUSR1 finishes the step, saves, and exits with 130, 143 or 138; `--resume` goes on. With several devices:
+    torchrun --nproc-per-node N -m cs336 train ...
 
     Attributes:
         config: TOML file with the settings.
@@ -40,7 +42,8 @@ class Train:
     def run(self) -> int:
         """Train and print the result."""
         from cs336.config import load_config, to_toml
-        from cs336.train.loop import train
+        from cs336.train.distributed import is_first_by_environment
+        from cs336.train.launch import main
 
         config_path = self.config
         if config_path is None and self.resume and self.run_dir is not None:
@@ -53,11 +56,11 @@ class Train:
         if self.print_config:
             sys.stdout.write(to_toml(config))
             return ExitCode.OK
-        with watch() as watcher:
-            display = TrainingDisplay(watcher, num_steps=config.num_steps)
-            result = train(config, resume=self.resume, on_record=display)
-        values = dataclasses.asdict(result)
-        print_result(values, as_json=self.json)
+        is_first = is_first_by_environment()
+        with show_training(config.run_dir, num_steps=config.num_steps, is_quiet=not is_first) as display:
+            result = main(config, resume=self.resume, on_record=display)
+        if is_first:
+            print_result(dataclasses.asdict(result), as_json=self.json)
         if result.status == "diverged":
             raise ValueError(
                 f"the loss was not finite after step {result.step:,}; lower optim.lr or "
@@ -65,5 +68,6 @@ class Train:
             )
         if result.signal is None:
             return ExitCode.OK
-        sys.stderr.write(f"go on with: cs336 train --run-dir {shlex.quote(result.run_dir)} --resume\n")
+        if is_first:
+            sys.stderr.write(f"go on with: cs336 train --run-dir {shlex.quote(result.run_dir)} --resume\n")
         return signal_exit_code(result.signal)

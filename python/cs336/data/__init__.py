@@ -8,5 +8,19 @@ require_extra("train", modules=("torch", "jaxtyping"), needed_by=__name__)
 from cs336.data.batch import get_batch
 from cs336.data.dataset import TokenDataset, as_ids
 from cs336.data.device import UnavailableDeviceError, resolve_device
+from cs336.data.order import Order, PermutedWindows, RandomWindows, window_order
+from cs336.data.stream import BatchStream, fits_on
 
-__all__ = ["TokenDataset", "UnavailableDeviceError", "as_ids", "get_batch", "resolve_device"]
+__all__ = [
+    "BatchStream",
+    "Order",
+    "PermutedWindows",
+    "RandomWindows",
+    "TokenDataset",
+    "UnavailableDeviceError",
+    "as_ids",
+    "fits_on",
+    "get_batch",
+    "resolve_device",
+    "window_order",
+]

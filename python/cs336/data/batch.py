@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cs336.data.dataset import as_ids
 from cs336.data.device import resolve_device
+from cs336.data.order import draw_starts
 
 
 def get_batch(
@@ -43,8 +44,8 @@ def get_batch(
             f"need at least context_length + 1 = {context_length + 1} ids for one example, got {len(array)}; "
             "use more text or a shorter context"
         )
-    starts = torch.randint(num_starts, (batch_size, 1), generator=generator).numpy()
-    windows = torch.from_numpy(array[starts + np.arange(context_length + 1)].astype(np.int64))
+    starts = draw_starts(num_starts, batch_size, generator=generator)
+    windows = torch.from_numpy(array[starts[:, None] + np.arange(context_length + 1)].astype(np.int64))
     if device.type == "cuda":
         windows = windows.pin_memory()  # lets the copy run beside the computation
     windows = windows.to(device, non_blocking=True)

@@ -27,6 +27,11 @@ class ShardedIds:
         """As an array has it."""
         return (len(self),)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes as one array."""
+        return len(self) * self.dtype.itemsize
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 

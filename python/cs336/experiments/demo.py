@@ -27,7 +27,8 @@ from cs336.train.curves import plot_curves
 from cs336.train.device import choose_device, cpu_threads, default_num_threads
 from cs336.train.durable import write_file
 from cs336.train.learner import measure_tokens_per_s
-from cs336.train.loop import TrainResult, train
+from cs336.train.loop import train
+from cs336.train.progress import TrainResult
 from cs336.train.runlog import read_metrics
 
 END_OF_TEXT = "<|endoftext|>"
@@ -319,7 +320,7 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
     samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
     rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
     num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
-    chosen = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=num_steps, compiled=plan.compile)
+    chosen = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=num_steps, compiled=bool(plan.compile))
     return dataclasses.replace(chosen, num_threads=plan.num_threads)
 
 

@@ -9,6 +9,7 @@ from cs336._extras import require_extra
 require_extra("train", modules=("torch", "jaxtyping"), needed_by=__name__)
 
 from cs336.model.attention import MultiHeadSelfAttention
+from cs336.model.cache import CacheStep, KeyValueCache
 from cs336.model.config import ModelConfig
 from cs336.model.feed_forward import SiLUFeedForward, SwiGLU
 from cs336.model.functional import scaled_dot_product_attention, silu, softmax
@@ -17,7 +18,9 @@ from cs336.model.rope import RotaryPositionalEmbedding
 from cs336.model.transformer import PostNormTransformerBlock, TransformerBlock, TransformerLM
 
 __all__ = [
+    "CacheStep",
     "Embedding",
+    "KeyValueCache",
     "Linear",
     "ModelConfig",
     "MultiHeadSelfAttention",

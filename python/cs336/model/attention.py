@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cs336.model.cache import CacheStep
 from cs336.model.config import Attention
 from cs336.model.functional import scaled_dot_product_attention
 from cs336.model.layers import Linear
@@ -24,6 +25,8 @@ class MultiHeadSelfAttention(nn.Module):
         d_model: Width of the input and of the output.
         num_heads: Must divide d_model.
         rope: Rotates the queries and keys of each head (d_k = d_model / num_heads); by default nothing does.
+        q_norm: Normalises the queries of each head before that; by default nothing does.
+        k_norm: The same for the keys.
         backend: `plain` is the written-out formula, `sdpa` PyTorch's fused kernel; the results are equal.
         device: Where the weights live.
         dtype: The type of the weights.
@@ -36,6 +39,8 @@ class MultiHeadSelfAttention(nn.Module):
         num_heads: int,
         *,
         rope: nn.Module | None = None,
+        q_norm: nn.Module | None = None,
+        k_norm: nn.Module | None = None,
         backend: Attention = "plain",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -52,18 +57,32 @@ class MultiHeadSelfAttention(nn.Module):
             return Linear(d_model, d_model, device=device, dtype=dtype, generator=generator)
 
         self.q_proj, self.k_proj, self.v_proj, self.output_proj = (projection() for _ in range(4))
+        self.q_norm = q_norm if q_norm is not None else nn.Identity()
+        self.k_norm = k_norm if k_norm is not None else nn.Identity()
         self.rope = rope if rope is not None else NoPositionalEmbedding()
         self.attend = _BACKENDS[backend]
 
     def forward(
-        self, x: Float[Tensor, "*batch seq d_model"], positions: Int[Tensor, "*#batch seq"] | None = None
+        self,
+        x: Float[Tensor, "*batch seq d_model"],
+        positions: Int[Tensor, "*#batch seq"] | None = None,
+        cache: CacheStep | None = None,
     ) -> Float[Tensor, "*batch seq d_model"]:
-        """Attend causally; `positions` is passed to the rotary embedding and is 0, 1, 2, ... by default."""
+        """Attend causally.
+
+        Args:
+            x: What each position holds.
+            positions: For the rotary embedding; by default 0, 1, 2, ..., or what the cache says.
+            cache: Attends to what was read before as well, and keeps what is read now.
+        """
+        attend = self.attend
+        if cache is not None:
+            attend, positions = cache.attend, cache.positions
         query, key, value = (self._split_heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         if positions is not None:
             positions = positions.unsqueeze(-2)  # the same for every head
-        query, key = self.rope(query, positions), self.rope(key, positions)
-        heads = self.attend(query, key, value)
+        query, key = self.rope(self.q_norm(query), positions), self.rope(self.k_norm(key), positions)
+        heads = attend(query, key, value)
         return self.output_proj(heads.transpose(-3, -2).flatten(-2))
 
     def _split_heads(self, x: Float[Tensor, "*batch seq d_model"]) -> Float[Tensor, "*batch heads seq d_k"]:

@@ -9,6 +9,7 @@ Norm = Literal["rms", "none"]
 NormPosition = Literal["pre", "post"]
 Position = Literal["rope", "none"]
 FeedForward = Literal["swiglu", "silu"]
+ProjectionInit = Literal["normal", "zero"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,12 @@ class ModelConfig:
         position: Rotary embeddings, or none (NoPE).
         ffn: SwiGLU, or SiLU without a gate at 3/2 of the hidden width, so that the parameters match.
         norm_eps: Added to the mean square inside RMSNorm.
-        attention: The written-out formula, or PyTorch's fused kernel; the results are equal.
+        attention: The written-out formula, or PyTorch's fused kernel (sdpa), which is faster; the results are equal.
+        qk_norm: Normalise each head's queries and keys before they are rotated (Henry et al. 2020, arXiv:2010.04245).
+        projection_init: How the two projections that write to the residual stream start: like the others, or at zero,
+            so that the first step sees the embeddings alone.
+        tie_embeddings: One table for the embedding and the head, initialised as the head's.
+        logit_softcap: Bound the logits smoothly: `c tanh(logits / c)` (Gemma 2, arXiv:2408.00118); None leaves them.
     """
 
     vocab_size: int = 10_000
@@ -44,6 +50,10 @@ class ModelConfig:
     ffn: FeedForward = "swiglu"
     norm_eps: float = 1e-5
     attention: Attention = "plain"
+    qk_norm: bool = False
+    projection_init: ProjectionInit = "normal"
+    tie_embeddings: bool = False
+    logit_softcap: float | None = None
 
     def __post_init__(self) -> None:
         if self.d_ff is None:
@@ -60,9 +70,10 @@ class ModelConfig:
                 f"d_model / num_heads must be even for rope, got {self.d_model} / {self.num_heads} = {self.d_head}; "
                 "choose another num_heads or position='none'"
             )
-        for name in ("rope_theta", "norm_eps"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        for name in ("rope_theta", "norm_eps", "logit_softcap"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be positive and finite, got {value}")
         for name, choices in _CHOICES:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -85,4 +96,5 @@ _CHOICES = (
     ("position", get_args(Position)),
     ("ffn", get_args(FeedForward)),
     ("attention", get_args(Attention)),
+    ("projection_init", get_args(ProjectionInit)),
 )

@@ -37,7 +37,7 @@ def scaled_dot_product_attention(
     value: Float[Tensor, "*batch keys d_v"],
     mask: Bool[Tensor, "*#batch queries keys"] | None = None,
 ) -> Float[Tensor, "*batch queries d_v"]:
-    """Return `softmax(Q K^T / sqrt(d_k)) V` (Vaswani et al. 2017, equation 1).
+    """Return `softmax(Q K^T / sqrt(d_k)) V` (Vaswani et al. 2017, equation 1), the softmax in fp32 or wider.
 
     Args:
         query: What each position looks for.
@@ -48,4 +48,5 @@ def scaled_dot_product_attention(
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return softmax(scores, dim=-1) @ value
+    weights = softmax(scores.to(torch.promote_types(scores.dtype, torch.float32)), dim=-1)
+    return weights.to(value.dtype) @ value

@@ -13,7 +13,8 @@ class Linear(nn.Module):
     """A matrix product `y = W x`, with W of shape (out_features, in_features).
 
     W starts as N(0, 2 / (in_features + out_features)), truncated at three standard deviations
-    (Glorot and Bengio 2010; handout, "Parameter initialization").
+    (Glorot and Bengio 2010; handout, "Parameter initialization"). It is cast to the type of x: fp32 weights multiply
+    bf16 inputs in bf16, and their gradients are fp32.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
         """Multiply each vector by the weight matrix."""
-        return x @ self.weight.T
+        return x @ self.weight.T.to(x.dtype)
 
 
 class Embedding(nn.Module):

@@ -7,8 +7,9 @@ require_extra("train", modules=("torch", "jaxtyping", "safetensors"), needed_by=
 
 from cs336.train.checkpoint import load_checkpoint, save_checkpoint
 from cs336.train.evaluate import Evaluation, evaluate
-from cs336.train.loop import TrainResult, train
+from cs336.train.loop import train
 from cs336.train.loss import bits_per_byte, cross_entropy, perplexity
+from cs336.train.progress import TrainResult
 
 __all__ = [
     "Evaluation",

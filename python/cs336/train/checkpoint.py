@@ -7,7 +7,9 @@ Two forms. `save_checkpoint` and `load_checkpoint` are the handout's: one file o
     optimizer.safetensors  its tensors as `<parameter index>.<name>`, and everything else as JSON in the metadata
     state.json             step, configuration, the loop's own state, tokenizer, and the SHA-256 of the other two
 
-Every checksum is verified before anything is restored, and a restored optimizer continues bit for bit.
+A run whose ranks hold shares of the model (FSDP2) writes directories `model/` and `optimizer/` of shards instead, also
+safetensors (see `cs336.train.sharded`); `read_checkpoint` puts them together, so that either can be read on any number
+of ranks. Every checksum is verified before anything is restored, and a restored optimizer continues bit for bit.
 """
 
 import hashlib
@@ -18,17 +20,16 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any, cast
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cs336.train.distributed import Ranks
 from cs336.train.durable import write_directory, write_file
+from cs336.train.sharded import read_own_shares, read_shards
 from cs336.train.state import OptimizerState, dump_optimizer, restore
+from cs336.train.tensorfile import canonical_json, digest_of, from_safetensors, to_safetensors
 
-_METADATA_KEY = "cs336"  # the only one: safetensors writes several in no fixed order
-_MODEL_FILE, _OPTIMIZER_FILE, _STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
+_MODEL_FILE, _OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
 def save_checkpoint(
@@ -43,7 +44,7 @@ def save_checkpoint(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
     facts = {"iteration": iteration, "optimizer": optimizer_facts}
-    content = _to_safetensors(tensors, metadata=facts | {"sha256": _digest(tensors, facts)})
+    content = to_safetensors(tensors, metadata=facts | {"sha256": digest_of(tensors, facts)})
     if isinstance(out, str | PathLike):
         write_file(Path(out), content)
     else:
@@ -59,8 +60,8 @@ def load_checkpoint(src: str | PathLike[str] | IO[bytes], model: nn.Module, opti
     """
     source = str(src) if isinstance(src, str | PathLike) else "checkpoint"
     content = Path(src).read_bytes() if isinstance(src, str | PathLike) else src.read()
-    tensors, facts = _from_safetensors(content, source)
-    if facts.pop("sha256", None) != _digest(tensors, facts):
+    tensors, facts = from_safetensors(content, source)
+    if facts.pop("sha256", None) != digest_of(tensors, facts):
         raise ValueError(f"{source} is damaged or no checkpoint: its checksum does not match; use an earlier one")
     restore(
         model,
@@ -136,8 +137,8 @@ def write_checkpoint(
     """
     optimizer_tensors, optimizer_facts = dump_optimizer(optimizer)
     contents = {
-        _MODEL_FILE: _to_safetensors(model.state_dict(), metadata=None),
-        _OPTIMIZER_FILE: _to_safetensors(optimizer_tensors, metadata=optimizer_facts),
+        _MODEL_FILE: to_safetensors(model.state_dict(), metadata=None),
+        _OPTIMIZER_FILE: to_safetensors(optimizer_tensors, metadata=optimizer_facts),
     }
     facts = {
         "step": step,
@@ -147,9 +148,18 @@ def write_checkpoint(
         "eos_id": eos_id,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
-    facts["state_sha256"] = hashlib.sha256(_canonical_json(facts)).hexdigest()
-    contents[_STATE_FILE] = json.dumps(facts, indent=2).encode()
+    contents[STATE_FILE] = state_file(facts)
     write_directory(Path(path), contents)
+
+
+def state_file(facts: Mapping[str, Any]) -> bytes:
+    """Return the content of `state.json`: the facts and their own checksum.
+
+    Raises:
+        TypeError: They hold something that JSON cannot.
+    """
+    digest = hashlib.sha256(canonical_json(facts)).hexdigest()
+    return json.dumps({**facts, "state_sha256": digest}, indent=2).encode()
 
 
 def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -> Checkpoint:
@@ -165,11 +175,50 @@ def read_checkpoint(path: str | PathLike[str], *, with_optimizer: bool = True) -
     """
     path = Path(path)
     facts = _read_state(path)
-    model_state, _ = _from_safetensors(_read_verified(path / _MODEL_FILE, facts), str(path / _MODEL_FILE))
-    optimizer_state = None
-    if with_optimizer:
-        optimizer_file = path / _OPTIMIZER_FILE
-        optimizer_state = _from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
+    optimizer_state: OptimizerState | None = None
+    if is_sharded_checkpoint(facts):
+        for name in facts["sha256"]:
+            if with_optimizer or not name.startswith("optimizer/"):
+                _verify(path / name, facts["sha256"][name])
+        model_state = read_shards(path / "model")
+        if with_optimizer:
+            optimizer_state = read_shards(path / "optimizer"), facts["optimizer"]
+    else:
+        model_state, _ = from_safetensors(_read_verified(path / _MODEL_FILE, facts), str(path / _MODEL_FILE))
+        if with_optimizer:
+            optimizer_file = path / _OPTIMIZER_FILE
+            optimizer_state = from_safetensors(_read_verified(optimizer_file, facts), str(optimizer_file))
+    return _checkpoint(path, facts, model_state, optimizer_state)
+
+
+def read_own_checkpoint(
+    path: str | PathLike[str], *, model: nn.Module, optimizer: Optimizer, ranks: Ranks
+) -> Checkpoint:
+    """Read of a checkpoint what this rank needs to restore its shares of a model (FSDP2); every rank calls it.
+
+    The checksums of a sharded one are not verified again: `latest_checkpoint` has, and here no rank reads all of it.
+
+    Raises:
+        OSError, ValueError: As `read_checkpoint`.
+    """
+    path = Path(path)
+    facts = _read_state(path)
+    if not is_sharded_checkpoint(facts):
+        return read_checkpoint(path)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def parameter_of(name: str) -> Tensor | None:
+        index = int(name.partition(".")[0])
+        return parameters[index] if index < len(parameters) else None
+
+    model_state = read_own_shares(path / "model", model.state_dict().get, ranks=ranks)
+    moments = read_own_shares(path / "optimizer", parameter_of, ranks=ranks)
+    return _checkpoint(path, facts, model_state, (moments, facts["optimizer"]))
+
+
+def _checkpoint(
+    path: Path, facts: dict[str, Any], model_state: dict[str, Tensor], optimizer_state: OptimizerState | None
+) -> Checkpoint:
     return Checkpoint(
         path=path,
         step=facts["step"],
@@ -187,13 +236,13 @@ def latest_checkpoint(run_dir: str | PathLike[str]) -> Path | None:
 
     Torn and damaged ones are passed over, at the cost of reading each candidate once.
     """
-    state_files = (file for place in ("*", "checkpoints/*") for file in Path(run_dir).glob(f"{place}/{_STATE_FILE}"))
+    state_files = (file for place in ("*", "checkpoints/*") for file in Path(run_dir).glob(f"{place}/{STATE_FILE}"))
     found = [file.parent for file in state_files if file.parent.suffix != ".tmp"]
     for path in sorted(found, key=_step_or_less, reverse=True):
         try:
             facts = _read_state(path)
-            for name in facts["sha256"]:
-                _read_verified(path / name, facts)
+            for name, digest in facts["sha256"].items():
+                _verify(path / name, digest)
         except (OSError, ValueError):
             continue
         return path
@@ -208,7 +257,7 @@ def _step_or_less(path: Path) -> int:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    state_file = path / _STATE_FILE
+    state_file = path / STATE_FILE
     try:
         facts = json.loads(state_file.read_bytes())
         expected = facts.pop("state_sha256")
@@ -216,57 +265,31 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{state_file} is damaged or no checkpoint's ({error!r}); use an earlier checkpoint"
         ) from error
-    if expected != hashlib.sha256(_canonical_json(facts)).hexdigest():
+    if expected != hashlib.sha256(canonical_json(facts)).hexdigest():
         raise ValueError(f"{state_file} is damaged: its checksum does not match; use an earlier checkpoint")
     return cast(dict[str, Any], facts)
 
 
+def is_sharded_checkpoint(facts: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint with this `state.json` consists of shards."""
+    return "optimizer" in facts
+
+
 def _read_verified(path: Path, facts: dict[str, Any]) -> bytes:
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != facts["sha256"][path.name]:
-        raise ValueError(f"{path} is damaged: its checksum does not match; use an earlier checkpoint")
+    _check_digest(path, hashlib.sha256(content).hexdigest(), facts["sha256"][path.name])
     return content
 
 
-def _to_safetensors(tensors: Mapping[str, Tensor], *, metadata: dict[str, Any] | None) -> bytes:
-    stored, storages = {}, set()
-    for name, tensor in tensors.items():
-        host = tensor.detach().cpu().contiguous()
-        storage = host.untyped_storage().data_ptr()
-        stored[name] = host.clone() if storage in storages else host  # tied weights: the format has no aliases
-        storages.add(storage)
-    header = {"format": "pt"} if metadata is None else {_METADATA_KEY: json.dumps(metadata)}
-    return safetensors.torch.save(stored, metadata=header)
+def _verify(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        _check_digest(path, hashlib.file_digest(file, "sha256").hexdigest(), expected)
 
 
-def _from_safetensors(content: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        tensors = safetensors.torch.load(content)
-        header_size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
-        facts = json.loads(metadata.get(_METADATA_KEY, "{}"))
-        if not isinstance(facts, dict):
-            raise ValueError(f"its metadata must be a JSON object, got a {type(facts).__name__}")
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{source} is damaged or no checkpoint of cs336 ({error}); use an earlier checkpoint"
-        ) from error
-    return tensors, facts
+def _check_digest(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError(f"{path} is damaged: its checksum does not match; use an earlier checkpoint")
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(_canonical_json(facts))
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _canonical_json(value: Any) -> bytes:
-    as_read_back = json.loads(json.dumps(value))  # keys that are numbers become strings before they are sorted
-    return json.dumps(as_read_back, sort_keys=True, separators=(",", ":")).encode()

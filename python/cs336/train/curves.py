@@ -16,6 +16,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from cs336.train.runlog import read_metrics
 
+_LINE_COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#334155")
+_FEW = 40  # points that are worth a mark of their own
 _TRAIN_COLOR, _VALID_COLOR, _INK = "#9db8d2", "#c2410c", "#334155"
 
 
@@ -42,7 +44,49 @@ def plot_curves(run_dir: str | Path, out: str | Path, *, title: str | None = Non
     last = records[-1]
     _add_token_axis(axes, tokens_per_step=last["tokens"] / max(1, last["step"]))
     axes.set_title(title or Path(run_dir).name, loc="left", color=_INK, fontweight="bold", pad=12)
-    out = Path(out)
+    _save(figure, Path(out))
+
+
+def compare_curves(run_dirs: Sequence[str | Path], out: str | Path, *, title: str | None = None) -> None:
+    """Draw the validation losses of several runs over their tokens, or the training losses if one has no others.
+
+    Args:
+        run_dirs: Run directories.
+        out: The picture; its suffix says the format (.png, .svg, .pdf).
+        title: Headline.
+
+    Raises:
+        OSError: The measurements cannot be read, or the picture cannot be written.
+        ValueError: A run has recorded no finite loss yet, or matplotlib does not know the format.
+    """
+    records = {Path(run_dir): read_metrics(run_dir) for run_dir in run_dirs}
+    kind = "valid" if all(_losses(one, "valid") for one in records.values()) else "train"
+    figure = Figure(figsize=(8, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    lows: list[tuple[int, float]] = []
+    for index, (run_dir, one) in enumerate(records.items()):
+        points = _losses(one, kind)
+        if not points:
+            raise ValueError(f"{run_dir} has recorded no loss yet; train at least log_every steps")
+        last = one[-1]
+        per_step = last["tokens"] / max(1, last["step"])
+        tokens, losses = [step * per_step for step, _ in points], [loss for _, loss in points]
+        color, marker = _LINE_COLORS[index % len(_LINE_COLORS)], "o" if len(points) < _FEW else None
+        label = f"{run_dir.name}  {losses[-1]:.4f}"
+        axes.plot(tokens, losses, color=color, linewidth=1.6, marker=marker, markersize=3.5, label=label)
+        lows += points
+    _frame(axes, lows)
+    axes.set_xlabel("tokens", color=_INK)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.spines[["top"]].set_visible(False)
+    axes.legend(frameon=False, loc="best", labelcolor=_INK)
+    kind_in_words = {"valid": "validation loss", "train": "training loss"}[kind]
+    axes.set_title(title or f"{kind_in_words} (the last value beside the name)", loc="left", color=_INK, pad=12)
+    _save(figure, Path(out))
+
+
+def _save(figure: Figure, out: Path) -> None:
+    """Write beside the final name and rename."""
     aside = out.with_name(f"{out.stem}.tmp{out.suffix}")
     try:
         figure.savefig(aside)

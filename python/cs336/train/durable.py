@@ -23,7 +23,7 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         with _sole_writer(path.parent):
             try:
-                _write_synced(aside, content)
+                write_synced(aside, content)
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
@@ -50,16 +50,30 @@ def write_directory(path: Path, contents: Mapping[str, bytes]) -> None:
         raise _named(error, path, size_bytes=sum(map(len, contents.values()))) from error
 
 
-def _replace_directory(path: Path, contents: Mapping[str, bytes]) -> None:
-    aside, replaced = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".replaced")
-    if path.exists():
-        _check_holds_only(path, contents)
+def begin_directory(path: Path) -> Path:
+    """Make the empty place aside in which a directory is filled before `finish_directory`; parents are made.
+
+    For a directory that several processes fill; one process has `write_directory`.
+
+    Raises:
+        OSError: The place cannot be written.
+    """
+    aside = path.with_name(path.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)  # what a crash left
+    aside.mkdir(parents=True)
+    return aside
+
+
+def finish_directory(path: Path) -> None:
+    """Give the directory filled aside its name in one step, in place of an earlier one; its files must be synced.
+
+    Raises:
+        OSError: It cannot be renamed; whatever was at the path before is there.
+    """
+    aside, replaced = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".replaced")
     try:
-        aside.mkdir()
-        for name, content in contents.items():
-            _write_synced(aside / name, content)
-        _sync_directory(aside)
+        for directory in (*(entry for entry in aside.rglob("*") if entry.is_dir()), aside):
+            _sync_directory(directory)
         if path.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             path.rename(replaced)
@@ -70,6 +84,31 @@ def _replace_directory(path: Path, contents: Mapping[str, bytes]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
     _sync_directory(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file that survives a power loss, in a directory that nobody else reads yet.
+
+    Raises:
+        OSError: The disk is full, or the place cannot be written.
+    """
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_directory(path: Path, contents: Mapping[str, bytes]) -> None:
+    if path.exists():
+        _check_holds_only(path, contents)
+    aside = begin_directory(path)
+    try:
+        for name, content in contents.items():
+            write_synced(aside / name, content)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    finish_directory(path)
 
 
 def _check_holds_only(path: Path, names: Iterable[str]) -> None:
@@ -92,13 +131,6 @@ def _sole_writer(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_directory(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The loss on a whole file."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cs336.data import as_ids, resolve_device
+from cs336.train.distributed import ALONE, Ranks
 from cs336.train.loss import cross_entropy, perplexity
 
 
@@ -60,17 +62,59 @@ def evaluate(
     if len(ids) < 2:
         raise ValueError(f"evaluation needs at least 2 ids, one to predict the next from, got {len(ids)}")
     num_targets = min(len(ids) - 1, max_tokens or len(ids))
-    total = 0.0
-    was_training = model.training
-    model.eval()
+    return evaluate_on_ranks(
+        _Loss(model), ids[: num_targets + 1], batch_size=batch_size, context_length=context_length, device=device
+    )
+
+
+@torch.no_grad()
+def evaluate_on_ranks(
+    objective: nn.Module,
+    dataset: npt.ArrayLike,
+    *,
+    batch_size: int,
+    context_length: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> Evaluation:
+    """Do what `evaluate` does with the loss as a module, each rank taking every so-many-th batch.
+
+    A rank that has no batch left while others have one computes its last one again and does not count it: sharded
+    weights are gathered by all ranks together, or by none.
+    """
+    ids = as_ids(dataset)
+    losses: list[Tensor] = []  # looked at once all are under way: a GPU is never waited for in between
+    sizes: list[int] = []
+    was_training = objective.training
+    objective.eval()
     try:
-        for inputs, targets in _windows(ids[: num_targets + 1], batch_size, context_length):
-            loss = cross_entropy(model(inputs.to(device)), targets.to(device))
-            total += loss.item() * targets.numel()
+        for turn in _turns(_windows(ids, batch_size, context_length), ranks.world_size):
+            inputs, targets = turn[min(ranks.rank, len(turn) - 1)]
+            losses.append(objective(inputs.to(device), targets.to(device)))
+            sizes.append(targets.numel() if ranks.rank < len(turn) else 0)
     finally:
-        model.train(was_training)
-    mean = total / num_targets
+        objective.train(was_training)
+    total = sum(loss * size for loss, size in zip(torch.stack(losses).tolist(), sizes, strict=True))
+    num_targets = len(ids) - 1
+    mean = ranks.sum(total) / num_targets
     return Evaluation(loss=mean, num_tokens=num_targets, perplexity=perplexity(mean))
+
+
+class _Loss(nn.Module):
+    """The loss of a model that gives logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training  # which is what is restored
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(self.model(inputs), targets)
+
+
+def _turns(batches: Iterator[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    while turn := list(itertools.islice(batches, size)):
+        yield turn
 
 
 def _windows(ids: npt.NDArray[np.integer], batch_size: int, context_length: int) -> Iterator[tuple[Tensor, Tensor]]:

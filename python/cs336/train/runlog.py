@@ -2,41 +2,47 @@
 
 ::
 
-    run.json        config, code version, machine, data, tokenizer, start, end, result
-    config.toml     the config, ready to run again
-    metrics.jsonl   one JSON object a line, by kind: train, valid, sample, diverged
-    notes.log       what happened when, for people
-    tokenizer.json  the run's tokenizer, when the config names one
-    checkpoints/    see `cs336.train.checkpoint`
+    run.json            config, code version, machine, data, tokenizer, start, end, result
+    config.toml         the config, ready to run again
+    metrics.jsonl       one JSON object a line, by kind: train, valid, sample, diverged
+    notes.log           what happened when, for people
+    uncommitted.patch   how the code differed from its commit, if it did
+    tokenizer.json      the run's tokenizer, when the config names one
+    curve.png           the losses over the steps
+    checkpoints/        see `cs336.train.checkpoint`
 
 Each line of `metrics.jsonl` reaches the operating system before the next step begins, so a killed process loses
 none; a resumed run drops the lines that lie past its checkpoint and so ends with the lines of an undisturbed run.
 """
 
-import datetime
+import contextlib
 import json
 import math
 import os
-import platform
 import socket
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-
-import cs336
 from cs336.config import TrainConfig, changed_keys, load_config, to_dict, to_toml
+from cs336.tokenizer import Tokenizer
+from cs336.train.distributed import Ranks
 from cs336.train.durable import write_file
+from cs336.train.provenance import code_version, machine, now, uncommitted_changes
 
 try:
     import fcntl
 except ImportError:  # Windows has no such lock
     fcntl = None  # type: ignore[assignment]
 
+Record = Mapping[str, Any]
+"""One line of `metrics.jsonl`; `kind`, `step`, `tokens` and `elapsed_s` are always there."""
+
 # what may differ between a run and its resumption without making it another run
-FREE_KEYS = frozenset({"run_dir", "keep_checkpoints"})
+FREE_KEYS = frozenset({"run_dir", "keep_checkpoints", "permanent_every", "parallel", "trackers"})
+# what a record says about the machine and not about the model: no two runs agree in it
+CLOCK_KEYS = frozenset({"elapsed_s", "tokens_per_s", "mfu", "memory_bytes"})
 
 
 class RunLog:
@@ -84,11 +90,21 @@ class RunLog:
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         write_file(path, (json.dumps(known | facts, indent=2) + "\n").encode())
 
-    def start(self, **facts: Any) -> None:
-        """Write what is known when a run begins; a resumed one keeps its first start."""
-        config = to_dict(self._config)
-        begin = {} if self.is_resumed else {"started": now()}
-        self.describe(config=config, code=code_version(), machine=machine(), **begin, **facts, result=None)
+    def start(self, *, tokenizer: Tokenizer | None, step: int, **facts: Any) -> None:
+        """Write what is known when a run begins or goes on; a resumed one keeps its first start."""
+        if tokenizer is not None:
+            tokenizer.save(self.run_dir / "tokenizer.json")
+        code = code_version()
+        patch = uncommitted_changes() if code["uncommitted"] else b""
+        if patch:
+            write_file(self.run_dir / "uncommitted.patch", patch)
+        begin = {"resumed": {"at": now(), "step": step}} if self.is_resumed else {"started": now()}
+        self.describe(config=to_dict(self._config), code=code, machine=machine(), **begin, **facts, result=None)
+
+    def end(self, result: Mapping[str, Any]) -> None:
+        """Write what came of the run."""
+        self.describe(ended=now(), result=result)
+        self.note(f"{result['status']} at step {result['step']}")
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Append one line to `metrics.jsonl`, with kind and step among its values."""
@@ -131,6 +147,55 @@ class RunLog:
             self._lock = None
 
 
+class _SilentLog(RunLog):
+    """The run directory for a rank that does not write to it."""
+
+    def __init__(self, config: TrainConfig, *, is_resumed: bool) -> None:
+        self.run_dir = Path(config.run_dir)
+        self.is_resumed = is_resumed
+        self._lock = None
+
+    def describe(self, **facts: Any) -> None:
+        pass
+
+    def start(self, *, tokenizer: Tokenizer | None, step: int, **facts: Any) -> None:
+        pass
+
+    def end(self, result: Mapping[str, Any]) -> None:
+        pass
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def rewind(self, step: int, *, done: Collection[str]) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def open_log(config: TrainConfig, *, resume: bool, ranks: Ranks) -> Iterator[RunLog]:
+    """Open the run directory: to write on the first rank, and with writes that do nothing on the others.
+
+    Raises:
+        ValueError, OSError: As `RunLog`, on all ranks.
+    """
+    log: RunLog | None = None
+
+    def open_it() -> bool:
+        nonlocal log
+        log = RunLog(config, resume=resume)
+        return log.is_resumed
+
+    is_resumed = ranks.from_first(open_it)
+    with log or _SilentLog(config, is_resumed=is_resumed) as opened:
+        yield opened
+
+
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
     """Read the records of a run; a last line that was cut off by a crash is left out.
 
@@ -166,57 +231,26 @@ def _append_text(path: Path, text: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def code_version() -> dict[str, str | None]:
-    """Return the package's version and, in a checkout, the commit it stands at."""
-    return {"cs336": cs336.__version__, "commit": _commit(Path(__file__).parents[3])}
-
-
-def machine() -> dict[str, Any]:
-    """Return what a reader of the numbers wants to know about the machine."""
-    return {
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "num_cpus": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _commit(root: Path) -> str | None:
-    """Return the commit of the checkout at `root`, not of one further up: an installed package may lie in another's."""
-    git = root / ".git"
-    try:
-        head = (git / "HEAD").read_text(encoding="utf-8").strip()
-        if not head.startswith("ref: "):
-            return head
-        ref = head.removeprefix("ref: ")
-        loose = git / ref
-        if loose.exists():
-            return loose.read_text(encoding="utf-8").strip()
-        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
-        return next((line.split()[0] for line in packed if line.endswith(f" {ref}")), None)
-    except OSError:
-        return None
-
-
 def _is_json_number(value: object) -> bool:
     """JSON knows no NaN and no infinity; they are written as strings, which Python's float() reads."""
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def is_being_written(run_dir: str | Path) -> bool:
+    """Return whether a process on this machine writes to a run directory now."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(Path(run_dir) / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _lock(path: Path) -> int | None:

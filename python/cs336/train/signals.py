@@ -1,13 +1,17 @@
-"""SIGINT and SIGTERM turned into a wish to stop that the loop meets at the end of a step."""
+"""SIGINT, SIGTERM and SIGUSR1 turned into a wish to stop that the loop meets at the end of a step.
+
+SIGUSR1 is what SLURM can be asked to send before a job's time is up (`--signal=USR1@120`).
+"""
 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-CAUGHT = (signal.SIGINT, signal.SIGTERM)
+CAUGHT = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopRequestedError(Exception):
@@ -15,13 +19,19 @@ class StopRequestedError(Exception):
 
 
 class StopSignals:
-    """Context in which the first SIGINT or SIGTERM is remembered and a second one acts as it would without us.
+    """Context in which the first of these signals is remembered and a second one acts as it would without us.
 
     Outside the main thread Python allows no handlers; there the context does nothing.
+
+    Args:
+        grace_s: A second signal sooner than this is the first one again: Ctrl-C reaches torchrun's processes once from
+            the terminal and once from torchrun.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_s: float = 0.0) -> None:
         self.received: int | None = None
+        self._grace_s = grace_s
+        self._received_at = 0.0
         self._earlier: dict[int, Any] = {}
         self._interruptible = False
 
@@ -51,8 +61,14 @@ class StopSignals:
             self._interruptible = False
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
+        if self.received is not None:
+            if time.monotonic() - self._received_at >= self._grace_s:
+                self._restore()
+                signal.raise_signal(number)
+            return
+        self.received, self._received_at = number, time.monotonic()
+        if self._grace_s == 0:
+            self._restore()
         if self._interruptible:
             raise StopRequestedError
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 OptimizerState = tuple[dict[str, Tensor], dict[str, Any]]
@@ -44,7 +46,9 @@ def restore(
         assert optimizer_state is not None, "callers pass both"
         _check_optimizer(optimizer, optimizer_state[1], source)
         _load_optimizer(optimizer, *optimizer_state)
-    model.load_state_dict(model_state)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(_placed_like(tensor, model_state[name]))
 
 
 def _check_model(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
@@ -103,7 +107,17 @@ def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dic
         index, _, key = name.partition(".")
         param = params[int(index)]
         on_cpu = key == "step" and param in counted_on_cpu
-        optimizer.state[param][key] = tensor.to("cpu" if on_cpu else param.device, copy=True)
+        placed = tensor if on_cpu or tensor.shape != param.shape else _placed_like(param, tensor)
+        optimizer.state[param][key] = placed.to("cpu" if on_cpu else param.device, copy=True)
+
+
+def _placed_like(target: Tensor, tensor: Tensor) -> Tensor:
+    """Return a whole tensor as the share of it that this rank holds of the target."""
+    if not isinstance(target, DTensor) or isinstance(tensor, DTensor):
+        return tensor
+    # every rank has read the same file: each takes its share, and nothing is sent
+    tensor = tensor.to(target.device_mesh.device_type)
+    return distribute_tensor(tensor, target.device_mesh, target.placements, src_data_rank=None)
 
 
 def _class_name(optimizer: Optimizer) -> str:

@@ -45,16 +45,16 @@ pub fn write(tokenizer: &Tokenizer, path: &Path) -> Result<Option<&'static str>>
     let merges: Vec<Value> =
         tokenizer.merges().iter().map(|(left, right)| json!([spell(left), spell(right)])).collect();
     let vocab = spelt_vocab(tokenizer)?;
-    let (split, read_otherwise) = split(tokenizer.pattern().regex());
+    let (pre_tokenizer, read_otherwise) = pre_tokenizer(tokenizer.pattern());
     let contents = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added,
         "normalizer": null,
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [split, byte_level()] },
+        "pre_tokenizer": pre_tokenizer,
         "post_processor": null,
-        "decoder": byte_level(),
+        "decoder": byte_level(false),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
@@ -66,6 +66,16 @@ pub fn write(tokenizer: &Tokenizer, path: &Path) -> Result<Option<&'static str>>
     file.write(b"\n")?;
     file.commit()?;
     Ok(read_otherwise)
+}
+
+/// The format has GPT-2's pattern built in, and readers know it best in that form (one gave other ids for the same
+/// pattern spelt out, another refused it); any other pattern is a `Split`.
+fn pre_tokenizer(pattern: &Pattern) -> (Value, Option<&'static str>) {
+    if pattern.as_str() == "gpt2" {
+        return (byte_level(true), None);
+    }
+    let (split, read_otherwise) = split(pattern.regex());
+    (json!({ "type": "Sequence", "pretokenizers": [split, byte_level(false)] }), read_otherwise)
 }
 
 fn split(regex: &str) -> (Value, Option<&'static str>) {
@@ -82,8 +92,8 @@ fn split(regex: &str) -> (Value, Option<&'static str>) {
     (split, read_otherwise)
 }
 
-fn byte_level() -> Value {
-    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false })
+fn byte_level(use_regex: bool) -> Value {
+    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex })
 }
 
 /// Reads the file. A `pattern` replaces that of the file, which is then not looked at. All added tokens become special

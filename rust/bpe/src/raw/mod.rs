@@ -1,7 +1,8 @@
 //! The only `unsafe` code of the crate, behind safe functions.
 #![allow(unsafe_code)]
 
-pub(crate) mod classify;
+pub(crate) mod append;
+pub(crate) mod simd;
 pub(crate) mod zeroed;
 
 use std::fs::File;
@@ -19,6 +20,30 @@ pub(crate) fn map_file(file: &File) -> io::Result<Mmap> {
     // to, the places are inside the file's length at the time. If the file is cut short at that very moment the read
     // faults (SIGBUS: the process ends), which no reader of maps can exclude.
     unsafe { Mmap::map(file) }
+}
+
+/// `work(argument)`, compiled for processors of the last ten years if this is one of them: what is compiled into `work`
+/// may then use vectors of 32 bytes and instructions for bits that not every x86-64 has. The result is the same.
+#[inline]
+pub(crate) fn modern<T, R>(argument: T, work: impl FnOnce(T) -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+        fn with_features<T, R>(argument: T, work: impl FnOnce(T) -> R) -> R {
+            work(argument)
+        }
+
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("popcnt")
+        {
+            // SAFETY: the processor has the features that the function is compiled for.
+            return unsafe { with_features(argument, work) };
+        }
+    }
+    work(argument)
 }
 
 /// Asks for these bytes of a file to be written to disk soon, so that a sync later finds little left to do. Only a hint.

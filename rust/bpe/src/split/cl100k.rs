@@ -7,103 +7,96 @@
 //! Beside GPT-2's: contractions in capitals too; any character but a line break may lead a word; numbers in threes;
 //! punctuation takes the line breaks behind it along; white space ends with its last line break.
 
+#![allow(clippy::inline_always, reason = "see `scan`")]
+
+use super::blocks::{Block, Coarse};
+use super::runs::{WhiteSpace, digits_end, is_line_break, punctuation_end, run_end};
+use super::scan::{Rules, Starts};
 use super::unicode::{Class, class_at};
+use super::words::{Before, Kinds};
+use crate::raw::simd::Simd;
 
 /// What the members of the family differ in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Variant {
-    /// How many digits go into a pretoken.
+    /// How many digits go into a pretoken: 1 or 3.
     pub(crate) max_digits: usize,
     /// Whether white space at the end of a text is one pretoken even if there are line breaks in it (`\s++$`).
     pub(crate) keeps_end_whole: bool,
 }
 
-/// Where the pretoken that starts at `start` ends. `text` is valid UTF-8 and `start < text.len()`.
-#[inline]
-pub(crate) fn pretoken_end(variant: Variant, text: &[u8], start: usize) -> usize {
-    if text[start] == b'\''
-        && let Some(end) = contraction_end(text, start)
-    {
-        return end;
-    }
-    let (class, length) = class_at(text, start);
-    let next = start + length;
-    match class {
-        Class::Letter => return run_end(text, next, Class::Letter),
-        Class::Number => return digits_end(text, start, variant.max_digits),
-        Class::Space | Class::Other => {}
-    }
-    if next < text.len() && !is_line_break(text[start]) {
-        let (next_class, next_length) = class_at(text, next);
-        if next_class == Class::Letter {
-            return run_end(text, next + next_length, Class::Letter);
-        }
-        if class == Class::Space && text[start] == b' ' && next_class == Class::Other {
-            return punctuation_end(text, next + next_length, is_line_break);
-        }
-    }
-    if class == Class::Other {
-        return punctuation_end(text, next, is_line_break);
-    }
-    white_space_end(text, start, variant.keeps_end_whole)
-}
+/// The scanner.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cl100k(pub(crate) Variant);
 
-/// The end of the run of `class` that goes on at `at`.
-#[inline]
-pub(super) fn run_end(text: &[u8], mut at: usize, class: Class) -> usize {
-    while at < text.len() {
-        let (next, length) = class_at(text, at);
-        if next != class {
-            break;
-        }
-        at += length;
-    }
-    at
-}
+impl Rules for Cl100k {
+    type Block = Block<3>;
+    type Before = Before;
 
-/// The end of at most `max_digits` numbers from `at` on.
-pub(super) fn digits_end(text: &[u8], mut at: usize, max_digits: usize) -> usize {
-    for _ in 0..max_digits {
-        match text.get(at).map(|_| class_at(text, at)) {
-            Some((Class::Number, length)) => at += length,
-            _ => break,
+    const NOTHING: Block<3> = Block::EMPTY;
+
+    #[inline(always)]
+    fn load<S: Simd>(self, simd: S, text: &[u8], at: usize) -> Block<3> {
+        // White space that is followed by a line break is one pretoken, whatever it consists of.
+        Block::load::<S, Coarse>(simd, text, at, if self.0.keeps_end_whole { b'\n' } else { b' ' })
+    }
+
+    #[inline(always)]
+    fn length(block: &Block<3>) -> u32 {
+        block.length
+    }
+
+    #[inline(always)]
+    fn starts(self, text: &[u8], at: usize, block: &Block<3>, after: &Block<3>, before: &mut Before) -> Starts {
+        let ([words, numbers, spaces], others) = (block.classes, block.others());
+        let kinds = Kinds { words, numbers, spaces, others };
+        let found = before.starts(block, &kinds, after, after.classes[2], self.0.max_digits);
+        let (mut certain, mut doubtful) = (found.certain, found.doubtful);
+        let mut contractions = block.apostrophes & certain & block.followed(words, after.classes[0]);
+        while contractions != 0 {
+            let place = contractions.trailing_zeros();
+            contractions &= contractions - 1;
+            match contraction_end(text, at + place as usize) {
+                Some(end) if end - at < block.length as usize => certain |= 1 << (end - at),
+                Some(_) => doubtful |= 1 << place, // the next block would have to know of it
+                None => {}
+            }
+        }
+        Starts { certain, doubtful }
+    }
+
+    #[inline]
+    fn pretoken_end(self, text: &[u8], start: usize) -> usize {
+        let Variant { max_digits, keeps_end_whole } = self.0;
+        if text[start] == b'\''
+            && let Some(end) = contraction_end(text, start)
+        {
+            return end;
+        }
+        let (class, length) = class_at(text, start);
+        let next = start + length;
+        match class {
+            Class::Letter => return run_end(text, next, Class::Letter),
+            Class::Number => return digits_end(text, start, max_digits),
+            Class::Space | Class::Other => {}
+        }
+        if next < text.len() && !is_line_break(text[start]) {
+            let (next_class, next_length) = class_at(text, next);
+            if next_class == Class::Letter {
+                return run_end(text, next + next_length, Class::Letter);
+            }
+            if class == Class::Space && text[start] == b' ' && next_class == Class::Other {
+                return punctuation_end(text, next + next_length, is_line_break);
+            }
+        }
+        if class == Class::Other {
+            return punctuation_end(text, next, is_line_break);
+        }
+        match WhiteSpace::at(text, start) {
+            white if white.end == text.len() && keeps_end_whole => white.end,
+            white => white.behind_break.unwrap_or_else(|| white.end_before_last(text)),
         }
     }
-    at
-}
-
-/// The end of the punctuation that goes on at `at`, with the bytes behind it that are `taken_along`.
-pub(super) fn punctuation_end(text: &[u8], at: usize, taken_along: impl Fn(u8) -> bool) -> usize {
-    let end = run_end(text, at, Class::Other);
-    end + text[end..].iter().take_while(|&&byte| taken_along(byte)).count()
-}
-
-/// The end of the pretoken of white space at `start`: behind its last line break if it has one, or else before its
-/// last character if something follows and it is not the only one.
-pub(super) fn white_space_end(text: &[u8], start: usize, keeps_end_whole: bool) -> usize {
-    let (mut at, mut last, mut behind_break) = (start, start, None);
-    while at < text.len() {
-        let (class, length) = class_at(text, at);
-        if class != Class::Space {
-            break;
-        }
-        if is_line_break(text[at]) {
-            behind_break = Some(at + 1);
-        }
-        (last, at) = (at, at + length);
-    }
-    match behind_break {
-        _ if at == text.len() && keeps_end_whole => at,
-        Some(end) => end,
-        None if at == text.len() || last == start => at,
-        None => last,
-    }
-}
-
-/// `\r` or `\n`.
-#[inline]
-pub(super) fn is_line_break(byte: u8) -> bool {
-    byte == b'\n' || byte == b'\r'
 }
 
 /// The end of `'s`, `'d`, `'m`, `'t`, `'ll`, `'ve` or `'re`, in small or capital letters, at `start`, where an apostrophe

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use fancy_regex::{Regex, RegexBuilder};
 
+use super::cl100k::{Cl100k, Variant};
+use super::gpt2::Gpt2;
+use super::o200k::O200k;
+use super::scan::{Ends, MAX_ENDS, for_each_batch};
 use super::unicode::{category_at, category_before};
 use super::{cl100k, gpt2, o200k, superbpe};
 use crate::error::{Error, Result};
-use crate::raw::classify::classifier;
+use crate::raw::simd::Instructions;
 
 /// How far a regular expression may backtrack within one match before it is given up as hostile.
 const BACKTRACK_LIMIT: usize = 1_000_000;
@@ -39,7 +43,7 @@ struct Named {
 #[derive(Clone, Copy, Debug)]
 enum Scanner {
     Gpt2,
-    Cl100k(cl100k::Variant),
+    Cl100k(Cl100k),
     O200k,
     SuperBpe,
 }
@@ -57,21 +61,21 @@ static NAMED: [Named; 6] = [
             // As it has to be written for Hugging Face's engine.
             r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++\z|\s*[\r\n]|\s+(?!\S)|\s",
         ],
-        scanner: Scanner::Cl100k(cl100k::Variant { max_digits: 3, keeps_end_whole: true }),
+        scanner: Scanner::Cl100k(Cl100k(Variant { max_digits: 3, keeps_end_whole: true })),
     },
     Named {
         name: "llama3",
         regexes: &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ],
-        scanner: Scanner::Cl100k(cl100k::Variant { max_digits: 3, keeps_end_whole: false }),
+        scanner: Scanner::Cl100k(Cl100k(Variant { max_digits: 3, keeps_end_whole: false })),
     },
     Named {
         name: "qwen2",
         regexes: &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ],
-        scanner: Scanner::Cl100k(cl100k::Variant { max_digits: 1, keeps_end_whole: false }),
+        scanner: Scanner::Cl100k(Cl100k(Variant { max_digits: 1, keeps_end_whole: false })),
     },
     Named {
         name: "o200k",
@@ -160,46 +164,57 @@ impl Pattern {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the regular expression backtracks beyond its limit; and those of `visit`.
-    #[inline]
-    pub(crate) fn for_each_pretoken(
+    pub fn for_each_pretoken(&self, text: &str, mut visit: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
+        let mut start = 0;
+        self.for_each_batch(text, 0..text.len(), &mut [0; MAX_ENDS], |ends| {
+            ends.iter().try_for_each(|&end| visit(std::mem::replace(&mut start, end)..end))
+        })
+    }
+
+    /// Calls `visit` with the ends in `text` of the successive pretokens of `text[range]`, at most [`MAX_ENDS`] at a time
+    /// and at least one. `ends` is room for them.
+    ///
+    /// # Errors
+    /// As [`for_each_pretoken`](Self::for_each_pretoken).
+    pub(crate) fn for_each_batch(
         &self,
         text: &str,
-        mut visit: impl FnMut(Range<usize>) -> Result<()>,
+        range: Range<usize>,
+        ends: &mut Ends,
+        visit: impl FnMut(&[usize]) -> Result<()>,
+    ) -> Result<()> {
+        self.for_each_batch_with(Instructions::best(), text, range, ends, visit)
+    }
+
+    fn for_each_batch_with(
+        &self,
+        instructions: Instructions,
+        text: &str,
+        range: Range<usize>,
+        ends: &mut Ends,
+        mut visit: impl FnMut(&[usize]) -> Result<()>,
     ) -> Result<()> {
         let named = match &self.0 {
             Rule::Scanned(named) => named,
-            Rule::Regex(regex) => return for_each_match(regex, text, visit),
-        };
-        let bytes = text.as_bytes();
-        let mut start = 0;
-        let mut visit_end = |end| {
-            visit(start..end)?;
-            start = end;
-            Ok(())
-        };
-        match named.scanner {
-            Scanner::Gpt2 => gpt2::for_each_end(bytes, classifier(), visit_end),
-            Scanner::Cl100k(variant) => {
-                for_each_end(bytes, |start| cl100k::pretoken_end(variant, bytes, start), visit_end)
+            Rule::Regex(regex) => {
+                return for_each_match(regex, &text[range.clone()], |found| visit(&[range.start + found.end]));
             }
-            Scanner::O200k => for_each_end(bytes, |start| o200k::pretoken_end(bytes, start), &mut visit_end),
-            Scanner::SuperBpe => for_each_end(bytes, |start| superbpe::pretoken_end(bytes, start), &mut visit_end),
+        };
+        let (bytes, start) = (&text.as_bytes()[..range.end], range.start);
+        match named.scanner {
+            Scanner::Gpt2 => for_each_batch(Gpt2, instructions, bytes, start, ends, &mut visit),
+            Scanner::Cl100k(scanner) => for_each_batch(scanner, instructions, bytes, start, ends, &mut visit),
+            Scanner::O200k => for_each_batch(O200k, instructions, bytes, start, ends, &mut visit),
+            Scanner::SuperBpe => {
+                let mut end = start;
+                while end < bytes.len() {
+                    end = superbpe::pretoken_end(bytes, end);
+                    visit(&[end])?;
+                }
+                Ok(())
+            }
         }
     }
-}
-
-#[inline]
-fn for_each_end(
-    text: &[u8],
-    pretoken_end: impl Fn(usize) -> usize,
-    mut visit: impl FnMut(usize) -> Result<()>,
-) -> Result<()> {
-    let mut start = 0;
-    while start < text.len() {
-        start = pretoken_end(start);
-        visit(start)?;
-    }
-    Ok(())
 }
 
 /// The names, for error messages.
@@ -256,6 +271,28 @@ mod tests {
         Ok(found)
     }
 
+    /// The ends of the pretokens of `text[start..]` by one set of instructions.
+    fn ends(pattern: &Pattern, instructions: Instructions, text: &str, start: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        let visit = |ends: &[usize]| {
+            assert!((1..=MAX_ENDS).contains(&ends.len()));
+            found.extend_from_slice(ends);
+            Ok(())
+        };
+        pattern.for_each_batch_with(instructions, text, start..text.len(), &mut [0; MAX_ENDS], visit).unwrap();
+        found
+    }
+
+    fn ends_by_regex(regex: &Regex, text: &str, start: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        for_each_match(regex, &text[start..], |range| {
+            found.push(start + range.end);
+            Ok(())
+        })
+        .unwrap();
+        found
+    }
+
     #[test]
     fn text_that_a_regex_leaves_out_is_kept() {
         assert_eq!(pretokens("[a-z]+", "1ab2 cd3").unwrap(), ["1", "ab", "2 ", "cd", "3"]);
@@ -271,87 +308,156 @@ mod tests {
         }
     }
 
-    /// The expression itself, by the engine, with no name recognised.
-    fn by_regex(regex: &Regex, text: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        for_each_match(regex, text, |range| {
-            found.push(text[range].to_owned());
-            Ok(())
-        })
-        .unwrap();
-        found
-    }
-
     #[test]
     fn scanners_agree_with_their_regexes_around_every_code_point() {
         for named in &NAMED {
+            let pattern = Pattern::parse(named.name).unwrap();
             let regexes: Vec<Regex> = named.regexes.iter().map(|regex| Regex::new(regex).unwrap()).collect();
             for character in '\0'..=char::MAX {
                 let c = character;
-                let text = format!("a{c}b {c}A{c}{c}b'{c}S'{c}\r\n{c}/ \n {c}1{c}23'll{c}!{c}\n/{c} {c}");
-                let found = pretokens(named.name, &text).unwrap();
-                assert_eq!(found, by_regex(&regexes[0], &text), "{} {character:?}", named.name);
+                let text =
+                    format!("a{c}b {c}A{c}{c}b'{c}S'{c}\r\n{c}/ \n {c}1{c}23'll{c}!{c}\n/{c}  {c}B{c}{c}1 {c}{c}");
+                let found = ends(&pattern, Instructions::best(), &text, 0);
+                assert_eq!(found, ends_by_regex(&regexes[0], &text, 0), "{} {character:?}", named.name);
                 if character < '\u{3100}' {
                     for regex in &regexes[1..] {
-                        assert_eq!(found, by_regex(regex, &text), "{} {character:?}", named.name);
+                        assert_eq!(found, ends_by_regex(regex, &text, 0), "{} {character:?}", named.name);
                     }
                 }
             }
         }
     }
 
+    /// The characters at which the alternatives of the patterns meet.
     const PIECES: &[&str] = &[
+        "'",
+        "'",
         "'",
         "s",
         "S",
         "D",
+        "m",
+        "T",
         "ll",
         "lL",
         "ve",
+        "v",
         "RE",
+        "e",
         "\u{17f}",
         "x",
         "X",
         "é",
         "É",
+        "ß",
         "ǅ",
         "ʰ",
+        "ʼ",
         "日",
+        "本",
+        "ㄱ",
         "0",
         "9",
+        "123",
         "٣",
         "½",
+        "Ⅷ",
+        "𝟘",
         " ",
         " ",
+        "  ",
+        "\n",
         "\n",
         "\r",
         "\r\n",
         "\t",
+        "\u{b}",
+        "\u{c}",
+        "\u{1c}",
         "\u{85}",
         "\u{a0}",
+        "\u{2003}",
+        "\u{2028}",
         "\u{3000}",
-        "\u{1c}",
+        "\u{180e}",
+        "\u{200b}",
+        "\u{feff}",
         "/",
+        "//",
         "!",
         ".",
+        "_",
+        "\0",
         "\u{301}",
         "\u{93e}",
+        "\u{fe0f}",
         "👩\u{200d}💻",
+        "🙂",
+        "❤\u{fe0f}",
         "\u{212a}",
-        "\0",
+        "\u{d7ff}",
+        "\u{e000}",
+        "\u{fffd}",
         "\u{10ffff}",
+        "𐐀",
+        "𐐨",
+        "䷀",
+        "한",
+    ];
+    /// What fills most of a block, so that the other pieces come to lie at its end.
+    const LONG_PIECES: &[&str] = &[
+        "                                                            ",
+        "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n",
+        "111111111111111111111111111111111111111111111111111111111111",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJ",
+        "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefgh",
+        "日日日日日日日日日日日日日日日日日日日日",
+        "................................................................",
+        "\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}\u{3000}",
     ];
 
+    fn adversarial_text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            20 => prop::sample::select(PIECES),
+            1 => prop::sample::select(LONG_PIECES),
+        ];
+        prop::collection::vec(piece, 0..120).prop_map(|pieces| pieces.concat())
+    }
+
+    fn assert_all_instructions_agree(text: &str, start: usize) {
+        for named in &NAMED {
+            let (pattern, regex) = (Pattern::parse(named.name).unwrap(), Regex::new(named.regexes[0]).unwrap());
+            // A pretoken may be taken to start anywhere: nothing before it is looked at.
+            for start in [0, text.ceil_char_boundary(start.min(text.len()))] {
+                let expected = ends_by_regex(&regex, text, start);
+                for instructions in Instructions::all() {
+                    let found = ends(&pattern, instructions, text, start);
+                    assert_eq!(found, expected, "{} {instructions:?} from {start} of {text:?}", named.name);
+                }
+            }
+        }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(8_000))]
+        #![proptest_config(ProptestConfig::with_cases(1_500))]
 
         #[test]
-        fn scanners_agree_with_their_regexes_on_adversarial_text(
-            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..100), which in 0..NAMED.len()
+        fn scanners_agree_with_their_regexes_on_adversarial_text(text in adversarial_text(), start in 1_usize..64) {
+            assert_all_instructions_agree(&text, start);
+        }
+
+        #[test]
+        fn scanners_agree_with_their_regexes_on_few_characters(
+            few in prop::collection::vec(prop::sample::select(PIECES), 1..5),
+            choices in prop::collection::vec(any::<prop::sample::Index>(), 0..200),
+            start in 1_usize..64,
         ) {
-            let text = pieces.concat();
-            let regex = Regex::new(NAMED[which].regexes[0]).unwrap();
-            prop_assert_eq!(pretokens(NAMED[which].name, &text).unwrap(), by_regex(&regex, &text));
+            assert_all_instructions_agree(&choices.iter().map(|choice| *choice.get(&few)).collect::<String>(), start);
+        }
+
+        #[test]
+        fn scanners_agree_with_their_regexes_on_any_text(text in any::<String>(), start in 1_usize..64) {
+            assert_all_instructions_agree(&text, start);
         }
     }
 

@@ -7,7 +7,7 @@
 //! Whole stretches of text lie between its matches, and each of them is a pretoken: words with their spaces, line
 //! feeds and single punctuation marks. Only numbers, runs of punctuation and runs of spaces stand alone.
 
-use super::cl100k::{digits_end, is_line_break};
+use super::runs::{digits_end, is_line_break};
 use super::unicode::{Category, Class, category_at};
 
 pub(crate) const REGEX: &str = r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]{2,}[\r\n/]*| +(?!\S)";

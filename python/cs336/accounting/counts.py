@@ -1,14 +1,9 @@
-"""What a model costs, as formulas: parameters, and FLOPs of a forward pass and of training.
+"""Parameters and FLOPs by part.
 
 A multiply-add counts as two FLOPs. Only matrix products are counted (the rest is below 1 % at the handout's sizes), and
 the half of the attention scores that the causal mask hides is counted too, because a plain implementation computes it.
 Source: handout, "Resource accounting"; each formula is checked against a real model in the tests.
 """
-
-# ruff: noqa: E402  (the missing extra must be named before torch is imported)
-from cs336._extras import require_extra
-
-require_extra("train", modules=("torch", "jaxtyping"), needed_by=__name__)
 
 from dataclasses import astuple, dataclass
 
@@ -20,8 +15,8 @@ class Parameters:
     """Number of parameters by part.
 
     Attributes:
-        token_embeddings: V d.
-        attention: L 4 d^2.
+        token_embeddings: V d; none if the head's table serves for it.
+        attention: L 4 d^2; with QK-norm L 2 d_head more.
         feed_forward: L 3 d d_ff (without a gate L 2 d d_hidden).
         norms: (2 L + 1) d.
         lm_head: V d.
@@ -70,8 +65,8 @@ def count_parameters(config: ModelConfig) -> Parameters:
     """Return the number of parameters of `TransformerLM(config)`."""
     d, num_layers = config.d_model, config.num_layers
     return Parameters(
-        token_embeddings=config.vocab_size * d,
-        attention=num_layers * 4 * d * d,
+        token_embeddings=0 if config.tie_embeddings else config.vocab_size * d,
+        attention=num_layers * (4 * d * d + (2 * config.d_head if config.qk_norm else 0)),
         feed_forward=num_layers * _num_ffn_matrices(config) * d * config.d_hidden,
         norms=(2 * num_layers + 1) * d if config.norm == "rms" else 0,
         lm_head=config.vocab_size * d,
@@ -106,9 +101,25 @@ def adamw_flops(num_parameters: int) -> int:
     return 14 * num_parameters
 
 
-def training_state_bytes(num_parameters: int, *, bytes_per_value: int = 4) -> int:
-    """Return the bytes of weights, gradients and AdamW's two moments, without activations."""
-    return 4 * bytes_per_value * num_parameters
+def training_s(
+    config: ModelConfig, *, num_sequences: int, num_steps: int, flops_per_s: float, mfu: float = 1.0
+) -> float:
+    """Return the seconds that training takes: 3 forward passes' FLOPs for each sequence, and AdamW's for each step.
+
+    Args:
+        config: The model; sequences have its full context.
+        num_sequences: In the whole run.
+        num_steps: Optimizer steps in the whole run.
+        flops_per_s: The device's peak.
+        mfu: Model FLOPs utilisation, the share of the peak that is reached.
+
+    Raises:
+        ValueError: The MFU is not in (0, 1].
+    """
+    if not 0 < mfu <= 1:
+        raise ValueError(f"mfu must be in (0, 1], got {mfu}")
+    flops = 3 * forward_flops(config).total * num_sequences + adamw_flops(count_parameters(config).total) * num_steps
+    return flops / (flops_per_s * mfu)
 
 
 def _num_ffn_matrices(config: ModelConfig) -> int:

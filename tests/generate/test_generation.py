@@ -5,10 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cs336.generate import generate, generate_text, next_id_probabilities
+from cs336.generate import Step, generate, generate_text, stream
 from cs336.model import ModelConfig, TransformerLM
 
 CONFIG = ModelConfig(vocab_size=30, context_length=8, d_model=16, num_layers=2, num_heads=2, d_ff=24)
@@ -100,46 +98,6 @@ def test_the_narrowest_choices_are_greedy(options):
     assert generate(model, [1, 2], max_new_tokens=10, seed=0, **options) == greedy_by_hand(model, [1, 2], 10)
 
 
-@given(
-    logits=st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=12),
-    temperature=st.floats(0.05, 5),
-    top_p=st.floats(0.01, 1),
-)
-def test_top_p_keeps_the_smallest_set_of_at_least_that_mass(logits, temperature, top_p):
-    logits = torch.tensor(logits)
-    full = (logits.double() / temperature).softmax(-1)
-    kept = next_id_probabilities(logits, temperature=temperature, top_p=top_p)
-    support = kept > 0
-    tolerance = 1e-9  # the sums are taken in another order
-    assert full[support].sum() >= top_p - tolerance
-    if support.sum() > 1:
-        assert full[support].sum() - full[support].min() < top_p + tolerance
-    if not support.all() and (full[~support] > 0).any():
-        assert full[support].min() >= full[~support].max() - tolerance
-    torch.testing.assert_close(kept[support], full[support] / full[support].sum())
-
-
-def test_worked_example_of_the_choices():
-    logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()
-
-    def kept(**options):
-        return [round(p, 6) for p in next_id_probabilities(logits, **{"temperature": 1.0} | options).tolist()]
-
-    assert kept() == [0.1, 0.5, 0.15, 0.25]
-    assert kept(top_k=2) == [0, 0.666667, 0, 0.333333]
-    assert kept(top_k=9) == [0.1, 0.5, 0.15, 0.25]
-    assert kept(top_p=0.4) == [0, 1, 0, 0]
-    assert kept(top_p=0.7) == [0, 0.666667, 0, 0.333333]
-    assert kept(top_p=1.0) == [0.1, 0.5, 0.15, 0.25]
-    assert kept(top_k=3, top_p=0.8) == [0, 0.666667, 0, 0.333333]  # 0.75 of the mass in all is 0.83 of the three
-    assert kept(temperature=0.5) == [round(p * p / 0.345, 6) for p in (0.1, 0.5, 0.15, 0.25)]
-
-
-def test_equally_likely_ids_do_not_widen_the_choice():
-    assert (next_id_probabilities(torch.zeros(6), temperature=1.0, top_k=2) > 0).sum() == 2
-    assert (next_id_probabilities(torch.zeros(6), temperature=1.0, top_p=0.5) > 0).sum() == 3
-
-
 def test_prompts_may_be_arrays_and_tensors():
     model = build()
     expected = generate(model, [[1, 2], [3]], max_new_tokens=4, temperature=0)
@@ -194,18 +152,15 @@ def test_empty_prompt_is_refused_with_the_remedy(prompt):
         ([1], {"top_k": 0}, "top_k must be at least 1, got 0"),
         ([1], {"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0\.0"),
         ([1], {"top_p": 1.1}, r"top_p must be in \(0, 1\], got 1\.1"),
+        ([1], {"stop_id": [2, 31]}, "stop_id 31 never comes"),
+        ([1], {"slide_by": 0}, "slide_by must be from 1 to 8, got 0"),
+        ([1], {"slide_by": 9}, "slide_by must be from 1 to 8, got 9"),
         ([1], {"seed": 1, "generator": torch.Generator()}, "a seed or a generator, not both"),
     ],
 )
 def test_impossible_arguments_are_refused(prompt, options, message):
     with pytest.raises(ValueError, match=message):
         generate(build(), prompt, **{"max_new_tokens": 1} | options)
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
-def test_a_distribution_needs_a_positive_temperature(temperature):
-    with pytest.raises(ValueError, match=f"temperature must be positive, got {temperature}"):
-        next_id_probabilities(torch.zeros(3), temperature=temperature)
 
 
 class LetterCodec:
@@ -232,3 +187,50 @@ def test_ids_beyond_num_ids_are_never_drawn(temperature):
     assert set(drawn) <= {0, 1, 2}
     with pytest.raises(ValueError, match="num_ids must be at least 1, got 0"):
         generate(build(vocab_size=64), [0], max_new_tokens=1, num_ids=0)
+
+
+def test_any_of_several_ids_stops_a_row():
+    model = build()
+    alone = generate(model, [[1], [2], [3]], max_new_tokens=12, seed=0)
+    stop_ids = {alone[0][5], alone[1][3]}
+    stopped = generate(model, [[1], [2], [3]], max_new_tokens=12, seed=0, stop_id=stop_ids)
+
+    def until_stop(row):
+        return row[: min((row.index(id_) for id_ in stop_ids if id_ in row), default=len(row))]
+
+    assert stopped == [until_stop(row) for row in alone]
+    assert stopped != alone
+    assert generate(model, [1], max_new_tokens=12, seed=0, stop_id=np.array([*stop_ids])) == stopped[0]
+
+
+def test_a_stream_yields_each_step_as_it_is_made():
+    model = build()
+    prompts = [[1], [2, 3]]
+    whole = generate(model, prompts, max_new_tokens=10, seed=0)
+    stop_id = whole[1][4]
+    steps = list(stream(model, prompts, max_new_tokens=10, seed=0, stop_id=stop_id))
+    stopped = generate(model, prompts, max_new_tokens=10, seed=0, stop_id=stop_id)
+    assert [[step.ids[row] for step in steps if step.ids[row] is not None] for row in (0, 1)] == stopped
+    first = next(iter(stream(model, prompts, max_new_tokens=10**9, seed=0)))  # nothing is made ahead
+    assert first == Step(ids=(whole[0][0], whole[1][0]), stop_probabilities=(0.0, 0.0))
+
+
+def test_a_stream_says_how_likely_the_end_was_to_the_model():
+    model = build()
+    options = {"max_new_tokens": 6, "stop_id": [4, 9], "temperature": 0.0}
+    steps = list(stream(model, [[1], [2, 3]], **options))
+    for row, prompt in enumerate(([1], [2, 3])):
+        ids = list(prompt)
+        for step in steps:
+            if step.stop_probabilities[row] is None:
+                continue
+            mass = model(torch.tensor([ids[-8:]]))[0, -1].softmax(-1)
+            assert step.stop_probabilities[row] == pytest.approx(mass[[4, 9]].sum().item(), rel=1e-4)
+            if step.ids[row] is not None:
+                ids.append(step.ids[row])
+
+
+def test_the_model_keeps_its_mode_between_the_steps_of_a_stream():
+    model = build().train()
+    for _ in stream(model, [[1]], max_new_tokens=2):
+        assert model.training

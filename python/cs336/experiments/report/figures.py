@@ -1,0 +1,191 @@
+"""Figures as SVG: small, the same bytes for the same runs, and readable at the width of a phone."""
+
+# ruff: noqa: E402  (the missing extra must be named before matplotlib is imported)
+from cs336._extras import require_extra
+
+require_extra("train", modules=("matplotlib",), needed_by=__name__)
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+
+from cs336.experiments.report.studies import Study
+from cs336.experiments.sweep import Outcome
+from cs336.experiments.table import Row
+from cs336.train.runlog import read_metrics
+
+Axis = Literal["step", "tokens", "elapsed_s"]
+
+_COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#0e7490")
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # told apart in print and by who sees colours alike
+_INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
+_MOST_POINTS = 120
+_LABELS = {"step": "step", "tokens": "tokens", "elapsed_s": "wall clock"}
+
+
+def draw_curves(study: Study, axis: Axis) -> str:
+    """Return the validation losses of a study's variants over steps, tokens or wall clock, a line a run."""
+    figure, axes = _figure()
+    names = list(dict.fromkeys(outcome.planned.variant.name for outcome in study.outcomes))
+    ends: list[float] = []
+    firsts: list[float] = []
+    for index, name in enumerate(names):
+        style: dict[str, Any] = {
+            "color": _COLORS[index % len(_COLORS)],
+            "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
+            "linewidth": 1.5,
+        }
+        label: str | None = name
+        for outcome in study.outcomes:
+            points = _points(outcome, axis) if outcome.planned.variant.name == name else []
+            if not points:
+                continue
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, label=label, **style)
+            label = None  # once a variant
+            if outcome.state == "diverged":
+                axes.plot(xs[-1:], ys[-1:], marker="x", markersize=7, color=style["color"], linestyle="none")
+            else:
+                ends.append(ys[-1])
+            firsts.append(max(ys))
+    if ends:
+        low, high = min(ends), max(ends)
+        room = max(high - low, 0.2)
+        bottom, top = low - 0.15 * room, min(max(firsts), high + 3 * room)
+        axes.set_ylim(bottom, top + 0.05 * (top - bottom))
+    axes.set_xlim(left=0)
+    axes.set_xlabel(_LABELS[axis])
+    axes.set_ylabel("validation loss, nats/token")
+    axes.xaxis.set_major_formatter(FuncFormatter(_clock) if axis == "elapsed_s" else EngFormatter(sep=""))
+    columns = 2 if len(names) > 1 else 1
+    figure.legend(
+        loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=_INK, handlelength=2.2
+    )
+    return _svg(figure)
+
+
+def draw_response(study: Study, key: str) -> str:
+    """Return the final loss over a setting that every variant has another value of, on a logarithmic axis.
+
+    What diverged stands as a cross at the upper edge.
+    """
+    figure, axes = _figure()
+    values = study.varied()[key]
+    rows = sorted(study.rows, key=lambda row: values[row.name])
+    _draw_response(axes, [(float(values[row.name]), row) for row in rows])
+    axes.set_xscale("log", base=2)
+    ticks = sorted({float(value) for value in values.values()})
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.tick_params(axis="x", labelrotation=45 if len(ticks) > 6 else 0)
+    axes.set_xlabel({"optim.lr": "learning rate", "batch_size": "batch size, sequences"}.get(key, key))
+    axes.set_ylabel("final validation loss, nats/token")
+    return _svg(figure)
+
+
+def response_key(study: Study) -> str | None:
+    """Return the one number in which the variants differ, if there is one and it is positive."""
+    varied = study.varied()
+    candidates = [
+        key
+        for key, values in varied.items()
+        if all(
+            isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in values.values()
+        )
+    ]
+    own = [key for key in candidates if len({str(value) for value in varied[key].values()}) == len(study.rows)]
+    if len(varied) == 1 and own:
+        return own[0]
+    return "batch_size" if "batch_size" in candidates and set(varied) <= {"batch_size", "optim.lr"} else None
+
+
+def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
+    stable = [(x, row.mean, row) for x, row in points if row.mean is not None and not row.has_diverged]
+    lowest: dict[float, float] = {}
+    for x, mean, row in stable:
+        axes.errorbar(x, mean, yerr=row.spread, marker="o", markersize=5, color=_COLORS[0], capsize=3, linestyle="none")
+        lowest[x] = min(mean, lowest.get(x, math.inf))
+    axes.plot(list(lowest), list(lowest.values()), color=_COLORS[0], linewidth=1.4)
+    broken = [x for x, row in points if row.has_diverged]
+    if broken:
+        top = axes.get_ylim()[1]
+        axes.plot(broken, [top] * len(broken), marker="x", markersize=8, color=_BROKEN, linestyle="none", clip_on=False)
+        axes.set_ylim(top=top)
+        axes.annotate(
+            "diverged",
+            (min(broken), top),
+            xytext=(-7, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=_BROKEN,
+        )
+    if lowest:
+        x = min(lowest, key=lambda each: lowest[each])
+        axes.annotate(
+            f"{lowest[x]:.3f}",
+            (x, lowest[x]),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="center",
+            color=_COLORS[0],
+        )
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom - 0.1 * (top - bottom), top)
+
+
+def _points(outcome: Outcome, axis: Axis) -> list[tuple[float, float]]:
+    if outcome.summary is None or not (outcome.planned.run_dir / "metrics.jsonl").exists():
+        return []
+    records = [record for record in read_metrics(outcome.planned.run_dir) if record["kind"] == "valid"]
+    points = [(float(record[axis]), float(record["loss"])) for record in records]
+    points = [point for point in points if math.isfinite(point[1])]
+    stride = -(-len(points) // _MOST_POINTS)
+    return points if stride <= 1 else [*points[:-1:stride], points[-1]]
+
+
+def _figure() -> tuple[Figure, Axes]:
+    """Return axes for a picture that is 4.7 inches wide: its 10-point letters stay legible at a phone's 360 pixels."""
+    with mpl.rc_context({"font.size": 11}):
+        figure = Figure(figsize=(4.7, 3.7), layout="constrained")
+        axes = figure.add_subplot()
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color("#94a3b8")
+    axes.tick_params(colors=_INK, labelsize=10)
+    axes.xaxis.label.set_color(_INK)
+    axes.yaxis.label.set_color(_INK)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    """Return the figure as SVG text: letters stay letters, and nothing in it depends on the time or on chance."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cs336", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _clock(seconds: float, _: int) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _short(value: float) -> str:
+    text = f"{value:.3g}"
+    return (
+        text
+        if value >= 0.01 or "e" in text
+        else f"{value:.2e}".replace(".00e", "e").replace("0e-", "e-").replace("e-0", "e-")
+    )

@@ -1,0 +1,136 @@
+import base64
+import dataclasses
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from cs336.config import DataConfig
+from cs336.experiments.executors import InTurn
+from cs336.experiments.recipe import load_recipe
+from cs336.experiments.report import write_report
+from cs336.experiments.report.document import Document, Section, Table
+from cs336.experiments.report.markdown import as_markdown
+from cs336.experiments.report.page import as_page
+from cs336.experiments.report.studies import gather
+from cs336.experiments.report.words import findings
+from cs336.experiments.sweep import plan_sweep, record_sweep, run_sweep
+from cs336.experiments.table import tabulate
+from cs336.train.history import add_note
+from cs336.train.loop import train
+
+GRID = '[grid]\n"optim.lr" = [1e-3, 1e-2, 1e30]\n'
+
+
+@pytest.fixture(scope="module")
+def runs_dir(tmp_path_factory, data_dir, tiny_text):
+    """A sweep with a rate that breaks, and beside it a run of its own."""
+    folder = tmp_path_factory.mktemp("reported")
+    (folder / "tiny.toml").write_text(tiny_text + GRID)
+    recipe = load_recipe(folder / "tiny.toml", overrides=["model.norm=none", "optim.max_grad_norm=none"])
+    data = DataConfig(
+        train=str(data_dir / "train.npy"), valid=str(data_dir / "valid.npy"), tokenizer=str(data_dir / "tokenizer.json")
+    )
+    out = folder / "runs" / "rates"
+    runs = plan_sweep(recipe, data=data, out=out)
+    record_sweep(recipe, out)
+    run_sweep(runs, InTurn())
+    add_note(runs[0].run_dir, "slow | but <steady>", time="2026-11-28")
+    train(dataclasses.replace(runs[0].config, run_dir=str(folder / "runs" / "alone")))
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def report(runs_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    return write_report([runs_dir], out, title="What & why")
+
+
+class Tags(HTMLParser):
+    """Collects what a page refers to, and whether its elements close in order."""
+
+    VOID = frozenset({"meta", "img", "wbr", "br"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_runs_are_gathered_into_their_sweeps_with_the_question_asked(runs_dir):
+    studies = {study.folder.name: study for study in gather([runs_dir])}
+    assert studies["rates"].question == "Which rate?"
+    assert [row.name for row in studies["rates"].rows] == ["lr=0.001", "lr=0.01", "lr=1e+30"]
+    assert studies["rates"].varied().keys() == {"optim.lr"}
+    assert [row.name for row in studies["runs"].rows] == ["alone"]
+
+
+def test_findings_follow_from_the_numbers(runs_dir):
+    study = next(study for study in gather([runs_dir]) if study.folder.name == "rates")
+    text = " ".join(findings(study))
+    best = tabulate(study.outcomes)[1]
+    assert f"lowest loss is {best.mean:.4f} nats/token, of lr=0.01" in text
+    assert "edge of stability lies between 0.01 and 1e+30" in text
+    assert "Diverged: lr=1e+30." in text
+
+
+def test_the_page_is_whole_and_needs_no_other_file(report):
+    page = report["page"].read_text()
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert all(source.startswith(("data:image/svg+xml;base64,", "#")) for source in tags.sources)
+    assert "What &amp; why" in page
+    assert "<steady>" not in page
+    pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert len(pictures) == 7  # four of the sweep, three of the single run
+    for picture in pictures:
+        assert ElementTree.fromstring(base64.b64decode(picture)).tag.endswith("svg")
+
+
+def test_the_log_holds_every_run_with_code_machine_and_notes(report):
+    text = report["markdown"].read_text()
+    log = text[text.index("## Experiment log") :].splitlines()
+    assert sum("seed-" in line for line in log) == 6
+    assert any("slow \\| but <steady>" in line for line in log)
+    assert sum("diverged" in line for line in log) == 2
+
+
+def test_markdown_names_pictures_that_lie_beside_it(report):
+    text = report["markdown"].read_text()
+    names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(names) == 7
+    assert all((report["markdown"].parent / name).stat().st_size < 40_000 for name in names)
+    assert "**lr=0.01**" in text
+
+
+def test_a_report_of_the_same_runs_has_the_same_bytes(report, runs_dir, tmp_path):
+    again = write_report([runs_dir], tmp_path / "again", title="What & why")
+    assert again["page"].read_bytes() == report["page"].read_bytes()
+
+
+def test_text_is_shown_as_it_is_whatever_it_holds():
+    section = Section(
+        title="Samples", tables=(Table(header=("a",), rows=(("<b>|x",),)),), blocks=(("one:", "```\n<script>\n```"),)
+    )
+    document = Document(title="T", sections=(section,))
+    assert "````text\n```\n<script>\n```\n````" in as_markdown(document)
+    page = as_page(document)
+    assert "&lt;script&gt;" in page
+    assert "&lt;b&gt;|x" in page
+
+
+def test_no_runs_are_an_error_that_says_what_makes_them(tmp_path):
+    with pytest.raises(ValueError, match=r"no runs in .*cs336 sweep. make them"):
+        write_report([tmp_path], tmp_path / "out")

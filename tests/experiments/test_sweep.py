@@ -1,0 +1,126 @@
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from cs336.config import DataConfig
+from cs336.experiments.executors import InTurn, SideBySide, Submitit
+from cs336.experiments.recipe import load_recipe
+from cs336.experiments.sweep import outcome_of, plan_sweep, run_sweep
+from cs336.experiments.table import best_row, difference, tabulate
+from cs336.train.loop import train
+
+RATES = '[grid]\n"optim.lr" = [1e-3, 1e-2]\n'
+
+
+@pytest.fixture
+def data(data_dir):
+    return DataConfig(
+        train=str(data_dir / "train.npy"), valid=str(data_dir / "valid.npy"), tokenizer=str(data_dir / "tokenizer.json")
+    )
+
+
+def plan(path, data, tmp_path, *, overrides=(), **options):
+    return plan_sweep(load_recipe(path, overrides=overrides), data=data, out=tmp_path / "out", **options)
+
+
+def test_every_variant_runs_once_for_each_seed(tiny_recipe, data, tmp_path):
+    outcomes = run_sweep(plan(tiny_recipe(RATES), data, tmp_path), InTurn())
+    assert [outcome.state for outcome in outcomes] == ["done"] * 4
+    rows = tabulate(outcomes)
+    assert [(row.name, len(row.losses)) for row in rows] == [("lr=0.001", 2), ("lr=0.01", 2)]
+    assert best_row(rows).name == "lr=0.01"
+    change, error = difference(rows[1], rows[0])
+    assert change == pytest.approx(rows[1].mean - rows[0].mean)
+    assert error > 0
+
+
+def test_what_is_done_is_passed_over_and_what_was_cut_off_goes_on(tiny_recipe, data, tmp_path):
+    runs = plan(tiny_recipe(RATES), data, tmp_path)
+    train(runs[0].config)
+    train(runs[1].config, time_limit_s=1e-9)
+    assert [outcome_of(run).state for run in runs] == ["done", "cut off", "missing", "missing"]
+    begun, skipped = [], []
+
+    class Recording(InTurn):
+        def __call__(self, missing):
+            begun.extend(run.run_dir for run in missing)
+            super().__call__(missing)
+
+    outcomes = run_sweep(runs, Recording(), on_skip=lambda outcome: skipped.append(outcome.planned.run_dir))
+    assert skipped == [runs[0].run_dir]
+    assert begun == [run.run_dir for run in runs[1:]]
+    assert {outcome.state for outcome in outcomes} == {"done"}
+    undisturbed = dataclasses.replace(runs[1].config, run_dir=str(tmp_path / "undisturbed"))
+    assert train(undisturbed).valid_loss == outcomes[1].loss
+
+
+def test_divergence_is_a_result_and_does_not_stop_the_sweep(tiny_recipe, data, tmp_path):
+    grid = '[grid]\n"optim.lr" = [1e30, 1e-3]\n'
+    overrides = ["model.norm=none", "optim.max_grad_norm=none"]
+    outcomes = run_sweep(plan(tiny_recipe(grid), data, tmp_path, overrides=overrides), InTurn())
+    assert [outcome.state for outcome in outcomes] == ["diverged", "diverged", "done", "done"]
+    rows = tabulate(outcomes)
+    assert rows[0].has_diverged
+    assert rows[0].mean is None
+    assert best_row(rows).name == "lr=0.001"
+
+
+def test_a_loss_that_stays_finite_but_does_not_come_back_counts_as_divergence(tiny_recipe, data, tmp_path):
+    run = plan(tiny_recipe(), data, tmp_path)[0]
+    train(run.config)
+    lines = [json.loads(line) for line in (run.run_dir / "metrics.jsonl").read_text().splitlines()]
+    for record in lines:
+        if record["kind"] == "valid":
+            record["loss"] = 2.0 if record["step"] == 3 else 2.6
+    (run.run_dir / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in lines))
+    assert outcome_of(run).state == "diverged"
+
+
+def test_unequal_budgets_are_refused_unless_allowed(tiny_recipe, data, tmp_path):
+    path = tiny_recipe("[grid]\nbatch_size = [4, 8]\n")
+    with pytest.raises(ValueError, match=r"different numbers of tokens, 192 \(batch_size=4\) to 384 \(batch_size=8\)"):
+        plan(path, data, tmp_path)
+    runs = plan(path, data, tmp_path, allow_mixed_budgets=True)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        tabulate(map(outcome_of, runs))
+    assert len(tabulate(map(outcome_of, runs), allow_mixed_budgets=True)) == 2
+
+
+def test_a_schedule_that_outlasts_the_run_is_refused(tiny_recipe, data, tmp_path):
+    with pytest.raises(ValueError, match="the schedule ends at step 60, the run at step 6"):
+        plan(tiny_recipe(), data, tmp_path, overrides=["schedule.cosine_steps=60"])
+
+
+def test_a_directory_with_another_sweep_is_refused_before_anything_runs(tiny_recipe, data, tmp_path):
+    runs = plan(tiny_recipe(), data, tmp_path)
+    train(runs[1].config)
+    with pytest.raises(ValueError, match=r"holds a run with another config: optim.lr was 0.001, is 0.5"):
+        plan(tiny_recipe(), data, tmp_path, overrides=["optim.lr=0.5"])
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_give_the_results_of_runs_in_turn(tiny_recipe, data, tmp_path):
+    runs = plan(tiny_recipe(), data, tmp_path)
+    apart = run_sweep(runs, SideBySide(num_jobs=2))
+    shutil.move(tmp_path / "out", tmp_path / "apart")
+    in_turn = run_sweep(runs, InTurn())
+    assert [outcome.loss for outcome in apart] == [outcome.loss for outcome in in_turn]
+
+
+@pytest.mark.slow
+def test_failed_runs_are_named_after_the_others_are_done(tiny_recipe, data, tmp_path):
+    runs = plan(tiny_recipe(), data, tmp_path)
+    runs[0].run_dir.mkdir(parents=True)
+    (runs[0].run_dir / "config.toml").write_text("not TOML")
+    with pytest.raises(ValueError, match=r"1 of 2 runs failed; read .*seed-0\.log"):
+        SideBySide(num_jobs=2)(runs)
+    assert outcome_of(runs[1]).state == "done"
+
+
+def test_an_array_of_jobs_through_submitit(tiny_recipe, data, tmp_path):
+    pytest.importorskip("submitit")
+    runs = plan(tiny_recipe(), data, tmp_path)
+    outcomes = run_sweep(runs, Submitit(folder=tmp_path / "jobs", cluster="debug"))
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
