@@ -13,6 +13,7 @@ def test_several_arrays_read_as_one(sizes, data):
     whole = np.arange(sum(sizes), dtype=np.uint16)
     sharded = ShardedIds(np.split(whole, np.cumsum(sizes)[:-1]))
     assert (len(sharded), sharded.shape, sharded.dtype) == (len(whole), whole.shape, whole.dtype)
+    assert sharded.nbytes == whole.nbytes
     assert np.array_equal(np.asarray(sharded), whole)
     begin, end = (data.draw(st.integers(-len(whole) - 2, len(whole) + 2)) for _ in range(2))
     assert np.array_equal(sharded[begin:end], whole[begin:end])
