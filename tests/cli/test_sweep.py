@@ -49,6 +49,13 @@ def test_a_dry_run_lists_and_does_nothing(cs336):
     assert not Path("runs").exists()
 
 
+def test_some_variants_can_be_run_alone(cs336):
+    outcome = cs336("sweep", "best", *SMOKE, "--only", "and-Muon", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [variant["name"] for variant in outcome.json["variants"]] == ["and-Muon"]
+    assert 'algorithm = "muon"' in Path("runs/best/and-Muon/seed-0/config.toml").read_text()
+
+
 def test_the_recipes_are_listed_with_their_questions(cs336):
     lines = cs336("sweep", "list").out.splitlines()
     assert {line.split()[0] for line in lines} >= {"base", "learning-rate", "batch-size", "main-experiment", "best"}

@@ -131,6 +131,14 @@ def test_text_is_shown_as_it_is_whatever_it_holds():
     assert "&lt;b&gt;|x" in page
 
 
+def test_names_may_break_and_numbers_may_not():
+    table = Table(header=("run",), rows=(("runs/lr=1", "1,000", "a,b"),))
+    page = as_page(Document(title="T", sections=(Section(title="S", tables=(table,)),)))
+    assert "runs/<wbr>lr=<wbr>1" in page
+    assert "1,000" in page
+    assert "a,<wbr>b" in page
+
+
 def test_no_runs_are_an_error_that_says_what_makes_them(tmp_path):
     with pytest.raises(ValueError, match=r"no runs in .*cs336 sweep. make them"):
         write_report([tmp_path], tmp_path / "out")

@@ -35,6 +35,7 @@ class Sweep:
         data: Directory with train.npy, valid.npy and tokenizer.json, as `cs336 experiments prepare` writes it.
         preset: Make the recipe fit a kind of machine: gpu (the course's size), cpu or smoke.
         set_: Override a common setting (optim.lr=1e-3), or make a grid of it (optim.lr=1e-3,3e-3); can be repeated.
+        only: Run these of its variants only.
         seeds: Seeds instead of the recipe's.
         out: Directory of the runs; the default is runs/RECIPE.
         bracket: Go on beyond a grid of rates until the best lies inside and divergence is bracketed.
@@ -52,6 +53,7 @@ class Sweep:
     data: Path | None = None
     preset: str | None = None
     set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE"), tyro.conf.UseAppendAction] = ()
+    only: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     out: Path | None = None
     bracket: bool = False
@@ -71,6 +73,8 @@ class Sweep:
                 sys.stdout.write(f"{name:<20}  {load_recipe(name).question}\n")
             return ExitCode.OK
         recipe = load_recipe(self.recipe, overrides=self.set_, seeds=self.seeds or None, preset=self.preset)
+        if self.only:
+            recipe = recipe.only(self.only)
         return Work(recipe, self, out=self.out or Path("runs") / recipe.name, bracket=self.bracket).run()
 
 

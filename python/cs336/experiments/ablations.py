@@ -27,9 +27,7 @@ def ablations_of(
         raise ValueError(
             f"recipe {recipe.name} has several variants; say which to ablate (--variant): {', '.join(names)}"
         )
-    if variant is not None and variant not in names:
-        raise ValueError(f"recipe {recipe.name} has no variant {variant!r}; it has {', '.join(names)}")
-    chosen = recipe.variants[0 if variant is None else names.index(variant)]
+    chosen = recipe.only([variant or names[0]]).variants[0]
     train = copy_tree(recipe.train)
     for key, value in chosen.settings.items():
         put(train, key, value)

@@ -171,11 +171,17 @@ class AnswerSheet:
         found = []
         for index, (files, valid) in enumerate(given):
             name, chosen = (files[0].stem, list(files)) if files else default_files(index)
-            limit = None if files else scale.limit_bytes
+            limit = None if files else self._limit_bytes(scale)
             folder = config.out / f"text-{index + 1}"
             texts = texts_of(name, chosen, folder, valid=valid, limit_bytes=limit, valid_share=scale.valid_share)
             found.append(texts)
         return found[0], found[1]
+
+    def _limit_bytes(self, scale: Scale) -> int | None:
+        """Return how much text to gather: less for less time, since every run reads all that is held out."""
+        if scale.limit_bytes is None or scale.minutes is None or self.config.minutes is None:
+            return scale.limit_bytes
+        return round(scale.limit_bytes * min(1.0, self.config.minutes / scale.minutes))
 
     def _prepare(self, texts: Texts, folder: Path, *, vocab_size: int) -> DataConfig:
         prepared: Prepared = prepare(

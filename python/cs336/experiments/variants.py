@@ -1,7 +1,7 @@
 """What a sweep compares: variants of one training run, each a config once seed, data and directory are known."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,18 @@ class Recipe:
         values = {key: value for key in ("train", "valid", "tokenizer") if (value := getattr(data, key)) is not None}
         tree |= {"data": values, "run_dir": str(run_dir), "seed": seed}
         return from_dict(TrainConfig, tree, source=f"recipe {self.name}, {variant.name}")
+
+    def only(self, names: Sequence[str]) -> "Recipe":
+        """Return the recipe with some of its variants.
+
+        Raises:
+            ValueError: It has none of such a name.
+        """
+        known = {variant.name: variant for variant in self.variants}
+        for name in names:
+            if name not in known:
+                raise ValueError(f"recipe {self.name} has no variant {name!r}; it has {', '.join(known)}")
+        return dataclasses.replace(self, variants=tuple(known[name] for name in dict.fromkeys(names)))
 
     def with_vocab_of(self, data: DataConfig) -> "Recipe":
         """Return the recipe with the tokenizer's number of ids, if neither it nor an override says how many.

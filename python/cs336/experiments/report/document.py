@@ -162,7 +162,12 @@ def log_section(studies: Sequence[Study]) -> Section:
             if run is None:
                 continue
             name = outcome.planned.variant.name
-            settings = ", ".join(f"{key}={_plain(values[name])}" for key, values in varied.items())
+            first = study.outcomes[0].planned.variant.name
+            settings = ", ".join(
+                f"{key}={_plain(values[name])}"
+                for key, values in varied.items()
+                if len(varied) == 1 or values[name] != values[first]
+            )
             lines.append(_log_line(run, settings=settings, state=outcome.state))
     table = _without_empty_columns(Table(header=header, rows=tuple(lines)))
     return Section(title="Experiment log", tables=(table,), folded=True)

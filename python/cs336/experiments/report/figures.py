@@ -7,6 +7,7 @@ require_extra("train", modules=("matplotlib",), needed_by=__name__)
 
 import io
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -55,9 +56,10 @@ def draw_curves(study: Study, axis: Axis) -> str:
                 ends.append(ys[-1])
             firsts.append(max(ys))
     if ends:
-        low, high = min(ends), max(ends)
-        room = max(high - low, 0.2)
-        bottom, top = low - 0.15 * room, min(max(firsts), high + 3 * room)
+        # the better half of the runs decides what is shown: one that ends far above would press the others together
+        low, middle = min(ends), statistics.median(ends)
+        room = max(middle - low, 0.15)
+        bottom, top = low - 0.2 * room, min(max(firsts), middle + 4 * room)
         axes.set_ylim(bottom, top + 0.05 * (top - bottom))
     axes.set_xlim(left=0)
     axes.set_xlabel(_LABELS[axis])
@@ -115,7 +117,8 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
     axes.plot(list(lowest), list(lowest.values()), color=_COLORS[0], linewidth=1.4)
     broken = [x for x, row in points if row.has_diverged]
     if broken:
-        top = axes.get_ylim()[1]
+        bottom, top = axes.get_ylim()
+        top += 0.15 * (top - bottom)  # room for the word
         axes.plot(broken, [top] * len(broken), marker="x", markersize=8, color=_BROKEN, linestyle="none", clip_on=False)
         axes.set_ylim(top=top)
         axes.annotate(

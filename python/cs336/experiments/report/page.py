@@ -2,6 +2,7 @@
 
 import base64
 import importlib.resources
+import re
 from collections.abc import Iterator
 from html import escape
 from string import Template
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cs336.experiments.report.document import Document, Picture, Section, Table
+
+_BREAKS = re.compile(r"[/=]|,(?=\D)")  # not inside 1,000
 
 
 def as_page(document: "Document") -> str:
@@ -62,10 +65,7 @@ def _table(table: "Table") -> str:
 
 def _breakable(cell: str) -> str:
     """Let long names break after the characters at which a reader would break them."""
-    text = escape(cell)
-    for mark in ("/", "=", ","):
-        text = text.replace(mark, mark + "<wbr>")
-    return text
+    return _BREAKS.sub(r"\g<0><wbr>", escape(cell))
 
 
 def _picture(picture: "Picture") -> str:
