@@ -7,6 +7,7 @@ require_extra("train", modules=("matplotlib",), needed_by=__name__)
 
 import io
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -27,6 +28,8 @@ _COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # told apart in print and by who sees colours alike
 _INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
 _MOST_POINTS = 120
+_LONG_DECIMAL = re.compile(r"(\d+\.\d\d)\d+")  # hundredths of a point are below what can be seen
+_INDENT = re.compile(r"^ +", re.MULTILINE)
 _LABELS = {"step": "step", "tokens": "tokens", "elapsed_s": "wall clock"}
 
 
@@ -173,10 +176,11 @@ def _figure() -> tuple[Figure, Axes]:
 def _svg(figure: Figure) -> str:
     """Return the figure as SVG text: letters stay letters, and nothing in it depends on the time or on chance."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cs336", "font.family": "sans-serif"}):
+    fonts: dict[Any, Any] = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cs336", **fonts}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return _INDENT.sub("", _LONG_DECIMAL.sub(r"\1", text[text.index("<svg") :]))
 
 
 def _clock(seconds: float, _: int) -> str:
