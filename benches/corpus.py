@@ -1,8 +1,8 @@
 """Compressed JSON lines to token files, beside datatrove, Megatron's preprocessing scheme and gigatoken.
 
-All read the same `.jsonl.zst` files (as many as there are threads, so that a tool that works file by file keeps busy),
-encode with the same `tokenizer.json`, end each document with the EOS id and leave token files on disk. What is asserted
-is that the ids, in order, are the same.
+From files to files, the tokenizer's among them: all read the same `.jsonl.zst` files (as many as there are threads, so
+that a tool that works file by file keeps busy), encode with the same `tokenizer.json`, end each document with the EOS
+id and leave token files on disk. What is asserted is that the ids, in order, are the same.
 
     cs336              `cs336.corpus`: verified shards with a manifest
     cs336 in memory    `Tokenizer.encode_array` of all texts at once: what encoding alone takes, as a yardstick
@@ -30,7 +30,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from side_by_side import SEPARATOR, Job, arguments, corpus, documents, peak_bytes, report, run_all, work
+from figures import Comparison, publish
+from side_by_side import (
+    SEPARATOR,
+    Job,
+    all_cores,
+    arguments,
+    documents,
+    expect_ours,
+    mark_wrong,
+    part,
+    peak_bytes,
+    run_all,
+    summary,
+    work,
+)
 
 
 def sources(options: Namespace) -> list[Path]:
@@ -102,10 +116,10 @@ def gigatoken(options: Namespace) -> Job:
     from gigatoken import JsonlFileSource, Tokenizer
 
     files, eos = sources(options), eos_id(options)
-    tokenizer = Tokenizer(str(tokenizer_file(options)))
 
     def job():
         out = fresh(options, "gigatoken")
+        tokenizer = Tokenizer(str(tokenizer_file(options)))  # all of them read it once a job
         encoded = tokenizer.encode_files(JsonlFileSource(files))
         lengths = awkward.to_numpy(awkward.num(encoded))
         ids = np.full(int(lengths.sum()) + len(lengths), eos, np.uint16)
@@ -218,6 +232,9 @@ def of_ordinary_length(texts: list[str], characters: int = 6_000) -> list[str]:
     return out
 
 
+PACKAGES = {"gigatoken": "gigatoken", "datatrove": "datatrove", "megatron": "tokenizers"}
+
+
 def write_sources(texts: list[str], folder: Path, num_files: int) -> None:
     """As the Pile is: a text and some metadata a line, one frame a file."""
     import zstandard
@@ -234,25 +251,25 @@ def write_sources(texts: list[str], folder: Path, num_files: int) -> None:
         file.close()
 
 
-def write_tokenizer(options: Namespace) -> None:
+def write_tokenizer(options: Namespace, text: Path) -> None:
     """GPT-2's vocabulary if its two files are named, else one that is trained on the spot."""
     from cs336.tokenizer import Tokenizer, train_bpe
 
     if options.vocab is not None:
         tokenizer = Tokenizer.from_files(options.vocab, options.merges, [SEPARATOR])
     else:
-        vocab, merges = train_bpe(corpus(options), options.vocab_size, [SEPARATOR], num_threads=options.threads)
+        vocab, merges = train_bpe(text, options.vocab_size, [SEPARATOR])
         tokenizer = Tokenizer(vocab, merges, [SEPARATOR])
     tokenizer.save(tokenizer_file(options))
 
 
-def grow(options: Namespace) -> None:
+def grow(options: Namespace, text: Path) -> None:
     """Ours on one file of many gigabytes, made of the same documents again and again: its peak memory."""
     import zstandard
 
     from cs336 import corpus as ours
 
-    texts = of_ordinary_length(documents(corpus(options)))
+    texts = of_ordinary_length(documents(text))
     lines = [json.dumps({"text": text, "meta": {}}, ensure_ascii=False).encode() + b"\n" for text in texts]
     path = Path(options.workdir) / "one.jsonl.zst"
     size = 0
@@ -280,8 +297,8 @@ def grown(options: Namespace) -> None:
     begin = time.perf_counter()
     out = Path(options.workdir) / "grown"
     plan = ours.plan([Path(options.workdir) / "one.jsonl.zst"], tokenizer=tokenizer_file(options), out=out)
-    ours.run(plan, num_threads=options.threads)
-    print(f"{time.perf_counter() - begin:.1f} s, peak memory {peak_bytes() / 1e6:.0f} MB, {options.threads} threads")
+    ours.run(plan, num_threads=options.threads[0] if options.threads else all_cores())
+    print(f"{time.perf_counter() - begin:.1f} s, peak memory {peak_bytes() / 1e6:.0f} MB")
 
 
 def main() -> None:
@@ -297,17 +314,26 @@ def main() -> None:
         return work(CASES[options.worker], options)
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         options.workdir = Path(folder)
-        write_tokenizer(options)
+        source = options.text[0] if options.text else None
+        text = part(source, int(options.size_mb * 1e6), options.workdir / "text.txt")
+        write_tokenizer(options, text)
         if options.grow_gb is not None:
-            return grow(options)
-        path = corpus(options)
-        texts = of_ordinary_length(documents(path))
-        write_sources(texts, options.workdir / "input", options.threads)
+            return grow(options, text)
+        threads = options.threads[0] if options.threads else all_cores()
+        write_sources(of_ordinary_length(documents(text)), options.workdir / "input", threads)
         named = list(CASES) if options.only is None else ["cs336", "cs336 in memory", *options.only]
-        runs = run_all(__file__, named, options)
-        for tool, results in runs.items():
-            assert all(result["output"] == runs["cs336"][0]["output"] for result in results), f"{tool}: other ids"
-        report("corpus to token files", runs, path, options)
+        runs = run_all(__file__, named, options, ["--text", str(text), "--threads", str(threads)])
+        expect_ours(runs)
+        mark_wrong(runs, "other ids")
+        title = f"`.jsonl.zst` to token files, {text.stat().st_size / 1e6:.1f} MB of text, {threads} thread(s)"
+        alone = summary({"cs336": runs["cs336"], "alone": runs.pop("cs336 in memory")})["alone"]
+        rates = [text.stat().st_size / alone[f"{one}_s"] / 1e6 for one in ("first", "again")]
+        shares = [alone[f"ours_times_as_fast_{one}"] for one in ("first", "again")]
+        remark = (
+            f"Encoding alone, all text in memory: {rates[0]:.0f} MB/s, {rates[1]:.0f} again, "
+            f"peak {alone['peak_mb']:.0f} MB; files to shards come to {shares[0]:.0%} of that, {shares[1]:.0%} again."
+        )
+        publish("corpus", [Comparison(title, text.stat().st_size, runs, [remark])], PACKAGES, options.out)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The tokenizer in a process: forked, spawned, interrupted, short of memory. Each test runs a process of its own."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -79,24 +80,45 @@ def test_a_child_forked_while_another_thread_encodes_does_not_hang():
     """)
 
 
-def test_worker_processes_get_the_tokenizer_by_pickling(tmp_path):
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_worker_processes_get_the_tokenizer_by_pickling(tmp_path, method):
     script = tmp_path / "main.py"
     script.write_text(
         textwrap.dedent("""
-            import multiprocessing
+            import multiprocessing, sys
             from cs336.tokenizer import Tokenizer
 
             if __name__ == "__main__":
                 tokenizer = Tokenizer({i: bytes([i]) for i in range(256)}, [], ["<s>"])
                 texts = [f"text {i}<s>" for i in range(20)]
-                with multiprocessing.get_context("spawn").Pool(2) as pool:
+                with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
                     assert pool.map(tokenizer.encode, texts) == [tokenizer.encode(text) for text in texts]
         """)
     )
-    subprocess.run([sys.executable, str(script)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", str(script), method], check=True, timeout=60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT between processes")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_data_loader_encodes_in_its_workers():
+    """The parent has encoded on several threads before it forks; each worker does so again."""
+    pytest.importorskip("torch")
+    run("""
+        from torch.utils.data import DataLoader, Dataset
+
+        class Texts(Dataset):
+            def __len__(self):
+                return 6
+
+            def __getitem__(self, index):
+                return tokenizer.encode_array(TEXT[index:], num_threads=2)
+
+        expected = [tokenizer.encode_array(TEXT[index:], num_threads=2).tolist() for index in range(6)]
+        loader = DataLoader(Texts(), batch_size=None, num_workers=2, multiprocessing_context="fork")
+        assert [ids.tolist() for ids in loader] == expected
+    """)
+
+
 @pytest.mark.parametrize(
     "work",
     [
@@ -186,6 +208,42 @@ def test_memory_that_is_refused_is_a_memory_error(prepare, work):
     """,
         MALLOC_MMAP_THRESHOLD_="100000",
         MALLOC_ARENA_MAX="1",
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
+@pytest.mark.parametrize(
+    ("prepare", "work"),
+    [
+        ("texts = ['ab cd'] * 300_000", "tokenizer.encode_batch(texts, num_threads=1)"),
+        ("specials = [f'<|special token {n}|>' for n in range(20_000)]", "Tokenizer(vocab, merges, specials)"),
+        (
+            "pairs = [(bytes([a]), bytes([b])) for a in range(256) for b in range(256)][:50_000]\n"
+            "large = {n: bytes([n]) for n in range(256)} | {256 + n: a + b for n, (a, b) in enumerate(pairs)}",
+            "Tokenizer(large, pairs)",
+        ),
+    ],
+)
+def test_memory_refused_anywhere_in_the_middle_is_a_memory_error(prepare, work):
+    """With a little more of it each time, until it is enough: whichever allocation fails, the process goes on."""
+    run(
+        prepare
+        + textwrap.dedent(f"""
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        for megabytes in (0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256):
+            with open("/proc/self/statm") as status:
+                size = int(status.read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + (megabytes << 20), before[1]))
+            try:
+                {work}
+            except MemoryError:
+                refused = megabytes
+            else:
+                break
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, before)
+        assert 0 < megabytes < 256
+        """)
     )
 
 

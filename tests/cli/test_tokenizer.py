@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from cs336.tokenizer import Tokenizer
+from cs336.tokenizer import Tokenizer, train_bpe, train_superbpe
 
 
 @pytest.fixture
@@ -32,6 +32,32 @@ def test_train_takes_special_tokens_pattern_and_format(cs336, text_file, tmp_pat
     )
     assert outcome.code == 0, outcome.err
     assert {path.name for path in (tmp_path / "gpt2").iterdir()} == {"vocab.json", "merges.txt"}
+
+
+def test_train_takes_the_options_of_training(cs336, text_file, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("zyx zyx zyx")
+    options = ["--min-frequency", "3", "--max-token-length", "2", "--weights", "1", "5"]
+    out = tmp_path / "t.json"
+    assert cs336("tokenizer", "train", text_file, other, "--vocab-size", 300, "-o", out, *options).code == 0
+    expected = train_bpe(
+        [text_file, other], 300, ["<|endoftext|>"], min_frequency=3, max_token_length=2, weights=[1, 5]
+    )
+    tokenizer = Tokenizer.load(out)
+    assert (tokenizer.vocab, tokenizer.merges) == expected
+    assert max(map(len, tokenizer.ordinary_tokens())) == 2
+    refused = cs336("tokenizer", "train", text_file, "--vocab-size", 300, "-o", out, "--weights", 1, 2)
+    assert "weights must be as many as the files, got 2 for 1" in refused.err
+
+
+def test_train_makes_superbpe(cs336, text_file, tmp_path):
+    out = tmp_path / "t.json"
+    sizes = ["--vocab-size", 400, "--transition-size", 300, "--max-token-words", 0]
+    assert cs336("tokenizer", "train", text_file, "-o", out, *sizes).code == 0
+    expected = train_superbpe(text_file, 400, ["<|endoftext|>"], transition_size=300, max_token_words=None)
+    tokenizer = Tokenizer.load(out)
+    assert (tokenizer.vocab, tokenizer.merges) == expected
+    assert tokenizer.pattern == "superbpe"
 
 
 def test_progress_goes_to_stderr_as_plain_lines(cs336, text_file, tmp_path):

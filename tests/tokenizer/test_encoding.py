@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import inspect
 import pickle
 
 import numpy as np
@@ -39,6 +40,10 @@ def ours(tokenizer):
 @pytest.fixture(scope="session")
 def theirs(tokenizer):
     return real_encoding(tokenizer)
+
+
+def type_of_ours():
+    return type(Tokenizer({i: bytes([i]) for i in range(256)}, []).as_tiktoken())
 
 
 def outcome(call, *arguments, **options):
@@ -186,6 +191,17 @@ class TestAttributes:
 
     def test_every_public_name_of_tiktoken_is_there(self, ours, theirs):
         assert {name for name in dir(theirs) if name[0] != "_"} <= set(dir(ours))
+
+    @pytest.mark.parametrize("name", [name for name in dir(tiktoken.Encoding) if name[0] != "_"])
+    def test_every_method_takes_what_that_of_tiktoken_takes(self, name):
+        """The same names, kinds and defaults; but for an empty set, ours is frozen."""
+        theirs, mine = getattr(tiktoken.Encoding, name), getattr(type_of_ours(), name)
+        if not inspect.isfunction(theirs):
+            assert not inspect.isfunction(mine)
+            return
+        parameters = [inspect.signature(method).parameters.values() for method in (theirs, mine)]
+        expected, found = ([(one.name, one.kind, one.default) for one in some] for some in parameters)
+        assert found == expected
 
     def test_it_is_pickled_with_its_tokenizer(self, ours):
         copy = pickle.loads(pickle.dumps(ours))

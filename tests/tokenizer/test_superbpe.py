@@ -150,9 +150,12 @@ def test_progress_tells_both_stages(tmp_path, corpus):
     assert calls[-1] == ("merge", 30, 30)
 
 
-def test_an_iterator_is_refused_as_it_can_be_read_only_once(corpus):
-    with pytest.raises(TypeError, match="only once"):
-        train_superbpe(iter([corpus]), 300, transition_size=280)
+def test_an_iterator_is_kept_for_the_second_stage(corpus):
+    texts = [corpus[:100], "", corpus[100:], "\ud83d lone \n"]
+    sizes = {"vocab_size": 330, "transition_size": 300}
+    assert train_superbpe(iter(texts), **sizes) == train_superbpe(Documents(texts), **sizes)
+    with pytest.raises(TypeError, match="must be str, got int at index 1"):
+        train_superbpe(iter(["a", 1]), **sizes)  # type: ignore[list-item]
 
 
 def test_sizes_and_limits_out_of_range_are_value_errors(corpus):

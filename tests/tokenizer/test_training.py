@@ -236,3 +236,16 @@ def test_bad_weights_are_named(tmp_path, corpus):
         train_bpe(paths, 300, weights=[0.5, 1])
     with pytest.raises(ValueError, match="weights are for a list of paths"):
         train_bpe(iter([corpus]), 300, weights=[1])
+
+
+def test_numbers_too_large_are_value_errors_or_no_limit(tmp_path, corpus):
+    with pytest.raises(ValueError, match=f"vocab_size must fit into 64 bits, got {2**70}"):
+        train_bpe(iter([corpus]), 2**70)
+    with pytest.raises(TypeError, match="vocab_size must be an integer, got str"):
+        train_bpe(iter([corpus]), "300")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"max_token_length must fit into 64 bits, got {2**70}"):
+        train_bpe(iter([corpus]), 300, max_token_length=2**70)
+    assert train_bpe(iter([corpus]), 300, min_frequency=2**70)[1] == []
+    (tmp_path / "text").write_text(corpus)
+    with pytest.raises(ValueError, match=r"weights must be at most 2\*\*63 - 1"):
+        train_bpe([tmp_path / "text"], 300, weights=[2**63])

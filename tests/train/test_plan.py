@@ -52,19 +52,16 @@ def test_a_gpus_micro_batch_fits_its_free_memory(monkeypatch: pytest.MonkeyPatch
 
 
 def kept_bytes(config: TrainConfig, *, num_rows: int, precision: str) -> int:
-    """Return the bytes that autograd keeps of a forward pass beside the weights and their casts."""
+    """Return the bytes that autograd keeps of a forward pass."""
     model = TransformerLM(
         config.model,
         compute_dtype=torch.bfloat16 if precision == "bf16" else None,
         generator=torch.Generator().manual_seed(0),
     )
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters and (tensor.ndim < 2 or num_rows in tensor.shape[:1]):
-            kept[storage.data_ptr()] = storage
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
     ids = torch.zeros(num_rows, config.model.context_length, dtype=torch.long)
@@ -75,12 +72,23 @@ def kept_bytes(config: TrainConfig, *, num_rows: int, precision: str) -> int:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_formula_for_activations_bounds_what_autograd_keeps(precision: str) -> None:
+@pytest.mark.parametrize("chunk_size", [None, 64])
+def test_the_formula_for_activations_bounds_what_autograd_keeps_of_a_sequence(
+    precision: str, chunk_size: int | None
+) -> None:
     model = ModelConfig(vocab_size=500, context_length=64, d_model=64, num_layers=2, num_heads=4, d_ff=176)
-    config = dataclasses.replace(CONFIG, model=dataclasses.replace(model, attention="sdpa"), loss_chunk_size=64)
-    kept = kept_bytes(config, num_rows=12, precision=precision)
-    formula = 12 * plan.activation_bytes(config, precision)
-    assert 0.6 * formula < kept < 1.05 * formula
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(model, attention="sdpa"), loss_chunk_size=chunk_size)
+    of_8, of_4 = (kept_bytes(config, num_rows=rows, precision=precision) for rows in (8, 4))
+    kept, formula = (of_8 - of_4) / 4, plan.activation_bytes(config, precision)
+    assert 0.75 * formula < kept < 1.02 * formula
+
+
+def test_the_base_model_at_512_sequences_fits_16_gb() -> None:
+    config = dataclasses.replace(CONFIG, batch_size=512, model=ModelConfig(attention="sdpa"))
+    state = 4 * 4 * 22_696_448  # weights, gradients, two moments
+    whole_logits = dataclasses.replace(config, loss_chunk_size=None)
+    assert state + 256 * plan.activation_bytes(config, "bf16") < 16e9  # in two micro-batches
+    assert state + 512 * plan.activation_bytes(whole_logits, "bf16") > 16e9
 
 
 @pytest.mark.parametrize(

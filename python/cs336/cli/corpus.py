@@ -163,9 +163,13 @@ class _Shown:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self.last: Progress | None = None
+        self._num_failures = 0
 
     def __call__(self, at: "Progress", /) -> None:
         self.last = at
+        for failure in at.failures[self._num_failures :]:
+            self._watcher.say(f"a task failed, the others go on: {failure}")
+        self._num_failures = len(at.failures)
         rate = at.done_bytes / at.elapsed_s if at.elapsed_s else 0.0
         notes = [f"{rate / 1e6:,.0f} MB/s", f"{at.tokens:,} tokens"]
         if at.rejected:

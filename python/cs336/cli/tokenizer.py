@@ -4,6 +4,7 @@ import dataclasses
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,11 @@ class TrainTokenizer(ReadArguments):
         out: File to write; with --format gpt2, a directory for vocab.json and merges.txt.
         special_tokens: Strings that stand for themselves; the text is cut at them.
         pattern: "gpt2", "cl100k", "llama3", "qwen2", "o200k", or a regular expression whose matches are the pretokens.
+        min_frequency: Pairs that occur less often are not merged.
+        max_token_length: In bytes: pairs that are longer together are not merged.
+        weights: How often each file counts, one number a file.
+        transition_size: Train SuperBPE: from this size of the vocabulary on, tokens may reach across white space.
+        max_token_words: With --transition-size: tokens of more words are not made; 0 for no limit.
         format: tokenizer.json holds everything; gpt2 and tiktoken leave out special tokens and pattern.
         counts: Files of `cs336 tokenizer count`, as if their texts were among the inputs.
         threads: CPU threads; all cores by default. The result does not depend on it.
@@ -39,6 +45,11 @@ class TrainTokenizer(ReadArguments):
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     special_tokens: tuple[str, ...] = ("<|endoftext|>",)
     pattern: str = "gpt2"
+    min_frequency: int = 1
+    max_token_length: int | None = None
+    weights: tuple[int, ...] | None = None
+    transition_size: int | None = None
+    max_token_words: int = 4
     format: Format | None = None
     counts: tuple[Path, ...] = ()
     threads: int | None = None
@@ -46,26 +57,16 @@ class TrainTokenizer(ReadArguments):
 
     def run(self) -> int:
         """Train, save and print what came out."""
-        from cs336.tokenizer import Tokenizer, train_bpe
+        from cs336.tokenizer import Tokenizer
 
         if not self.inputs and not self.counts:
             raise UsageError("give at least one text file to train on, or --counts")
         _check_parent(self.out)
-        special_tokens = list(self.special_tokens)
         begin = time.perf_counter()
-        with watch() as watcher:
-            vocab, merges = train_bpe(
-                list(self.inputs) or None,
-                self.vocab_size,
-                special_tokens,
-                pattern=self.pattern,
-                counts=self.counts,
-                read=self.read_options(),
-                num_threads=self.threads,
-                progress=watcher,
-            )
+        vocab, merges = self._train()
         elapsed_s = time.perf_counter() - begin
-        tokenizer = Tokenizer(vocab, merges, special_tokens, pattern=self.pattern)
+        pattern = self.pattern if self.transition_size is None else "superbpe"
+        tokenizer = Tokenizer(vocab, merges, list(self.special_tokens), pattern=pattern)
         tokenizer.save(self.out, format=self.format)
         longest = max(merges, key=lambda pair: len(pair[0]) + len(pair[1]), default=(b"", b""))
         values = {
@@ -79,6 +80,29 @@ class TrainTokenizer(ReadArguments):
         }
         print_result(values, as_json=self.json)
         return ExitCode.OK
+
+    def _train(self) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
+        from cs336.tokenizer import train_bpe, train_superbpe
+
+        train = partial(train_bpe, counts=self.counts)
+        if self.transition_size is not None:
+            if self.counts:
+                raise UsageError("--transition-size reads the texts twice: give them, not --counts")
+            words = self.max_token_words or None
+            train = partial(train_superbpe, transition_size=self.transition_size, max_token_words=words)
+        with watch() as watcher:
+            return train(
+                list(self.inputs) or None,
+                self.vocab_size,
+                list(self.special_tokens),
+                pattern=self.pattern,
+                min_frequency=self.min_frequency,
+                max_token_length=self.max_token_length,
+                weights=self.weights,
+                read=self.read_options(),
+                num_threads=self.threads,
+                progress=watcher,
+            )
 
     def _num_bytes(self) -> int:
         """Of the files, as they are on disk, and of the texts that were counted."""

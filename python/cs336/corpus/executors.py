@@ -1,5 +1,6 @@
 """Where tasks run. An executor does them in any order and tells of each that ends; the directory is the truth."""
 
+import errno
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ from cs336.corpus.task import run_task
 _POLL_S = 0.2
 _THREADS_A_TASK = 4
 _TRIES = 2
+# What another try will not change.
+_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EACCES, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Progress:
         done_tasks: tasks that have ended well.
         num_tasks: tasks of this run.
         elapsed_s: since the run began.
+        failures: why tasks have failed so far; the others go on.
     """
 
     done_bytes: int
@@ -38,6 +42,7 @@ class Progress:
     done_tasks: int
     num_tasks: int
     elapsed_s: float
+    failures: tuple[str, ...] = ()
 
 
 Report = Callable[[Progress], object]
@@ -84,6 +89,7 @@ class _Board:
         self._sizes = {task: plan.task_bytes(task) for task in tasks}
         self._running: dict[int, tuple[int, int, int]] = {}
         self.done: set[int] = set()
+        self.failures: Failures = {}
 
     def note(self, task: int, done: int, tokens: int, rejected: int) -> None:
         self._running[task] = (done, tokens, rejected)
@@ -101,6 +107,7 @@ class _Board:
             done_tasks=len(self.done),
             num_tasks=len(self._sizes),
             elapsed_s=time.monotonic() - self._began,
+            failures=tuple(str(error) for error in self.failures.values()),
         )
 
 
@@ -115,7 +122,7 @@ def run_locally(
     num_threads = num_threads or _num_cores()
     side_by_side = max(1, min(len(tasks), max(num_threads // _THREADS_A_TASK, min(2, num_threads))))
     board = _Board(plan, tasks)
-    failures: Failures = {}
+    failures = board.failures
     pending = iter(tasks)
     running: dict[Future[None], int] = {}
     with ThreadPoolExecutor(max_workers=side_by_side) as pool:
@@ -154,8 +161,8 @@ def _try(plan: Plan, task: int, num_threads: int, board: _Board) -> None:
                 progress=lambda done, _total, tokens, rejected: board.note(task, done, tokens, rejected),
             )
             return
-        except OSError:  # of a network's file system, perhaps
-            if attempt == _TRIES or board.stop.is_set():
+        except OSError as error:  # of a network's file system, perhaps
+            if attempt == _TRIES or board.stop.is_set() or error.errno in _LASTING:
                 raise
 
 

@@ -26,7 +26,7 @@ class CorpusLockedError(ValueError):
 
 
 class CorpusLock:
-    """The right to write the tasks of one share out of `num_shares`, as long as the context lasts.
+    """The right to write the tasks of one share out of `num_shares`, or what has another name, while the context lasts.
 
     On one host the operating system gives the lock free when its holder dies, however it dies. Of another host nothing
     is known but that a living holder touches its lock every few seconds.
@@ -35,9 +35,10 @@ class CorpusLock:
         CorpusLockedError: someone else writes this share, or divides the tasks otherwise.
     """
 
-    def __init__(self, directory: Path, *, share: int = 0, num_shares: int = 1) -> None:
+    def __init__(self, directory: Path, *, share: int = 0, num_shares: int = 1, name: str | None = None) -> None:
         self._directory = directory / "locks"
-        self._path = self._directory / f"{share}-of-{num_shares}.json"
+        self._is_share = name is None
+        self._path = self._directory / f"{name or f'{share}-of-{num_shares}'}.json"
         self._num_shares = num_shares
         self._descriptor: int | None = None
         self._ended = threading.Event()
@@ -47,7 +48,7 @@ class CorpusLock:
         self._directory.mkdir(exist_ok=True)
         try:
             self._take()
-            for other in self._directory.glob("*-of-*.json"):
+            for other in self._directory.glob("*-of-*.json") if self._is_share else ():
                 if other != self._path and not other.stem.endswith(f"-of-{self._num_shares}"):
                     self._refuse_if_held(other)
         except BaseException:
@@ -73,7 +74,8 @@ class CorpusLock:
             raise _locked(self._path, holder)
         self._descriptor = descriptor
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
 
     def _refuse_if_held(self, path: Path) -> None:
         try:
@@ -116,8 +118,9 @@ def _flock(descriptor: int) -> bool:
 
 
 def _read(descriptor: int) -> dict[str, Any]:
+    os.lseek(descriptor, 0, os.SEEK_SET)
     try:
-        holder = json.loads(os.pread(descriptor, 1 << 12, 0))
+        holder = json.loads(os.read(descriptor, 1 << 12))
     except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}

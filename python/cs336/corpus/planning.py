@@ -50,14 +50,20 @@ class PlannedInput:
         """The input as it is opened."""
         return InputFile(self.name, self.format, self.compression, self.size_bytes, self.stamp)  # type: ignore[arg-type]
 
-    def check_unchanged(self, how: str) -> None:
+    def check_unchanged(self, how: str | None) -> None:
         """Check that the input is still the one that was planned.
+
+        Args:
+            how: the kind of fingerprint; None to look at size and time alone.
 
         Raises:
             OSError: it is gone.
             ValueError: it has changed.
         """
-        now = planned_input(dataclasses.replace(self.file, **_size_and_stamp(self.name)), how)
+        file = dataclasses.replace(self.file, **_size_and_stamp(self.name))
+        now = dataclasses.replace(self, size_bytes=file.size_bytes, stamp=file.stamp)
+        if how is not None and file.size_bytes == self.size_bytes:
+            now = planned_input(file, how)
         for field, what in (("size_bytes", "size"), ("fingerprint", "content"), ("stamp", "time of change")):
             old, new = getattr(self, field), getattr(now, field)
             if old != new:
@@ -201,7 +207,9 @@ def plan(
             differs.
     """
     options = dataclasses.replace(options or CorpusOptions(), **changes)
+    content = None
     if not isinstance(tokenizer, Tokenizer):
+        content = _content_of_json(Path(tokenizer))
         tokenizer = Tokenizer.load(tokenizer)
     files = expand(inputs, format=None if options.format == "auto" else options.format)
     _check_formats(files, options)
@@ -218,7 +226,8 @@ def plan(
     if (new.directory / PLAN).exists():
         _check_same(Plan.load(new.directory), new)
     elif not dry_run:
-        _write(new, tokenizer)
+        # What is known to be the same as what was written need not be read again.
+        new.__dict__["tokenizer"] = _write(new, tokenizer, content)
     return new
 
 
@@ -326,7 +335,12 @@ def _check_same(old: Plan, new: Plan) -> None:
     )
 
 
-def _write(new: Plan, tokenizer: Tokenizer) -> None:
+def _content_of_json(path: Path) -> bytes | None:
+    """The content of a tokenizer.json, which can be kept as it is; other files of a tokenizer are converted."""
+    return path.read_bytes() if path.name == TOKENIZER and path.is_file() else None
+
+
+def _write(new: Plan, tokenizer: Tokenizer, content: bytes | None) -> Tokenizer:
     directory = new.directory
     directory.mkdir(parents=True, exist_ok=True)
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in {TOKENIZER, "locks"})
@@ -335,7 +349,13 @@ def _write(new: Plan, tokenizer: Tokenizer) -> None:
         raise FileExistsError(
             errno.EEXIST, f"it holds {others[0]} and no plan; choose a directory that is empty or new", str(directory)
         )
-    tokenizer.save(directory / TOKENIZER, format="tokenizer.json")
-    if Tokenizer.load(directory / TOKENIZER).sha256 != tokenizer.sha256:
-        raise ValueError("this tokenizer cannot be kept in a tokenizer.json as it is, which a corpus needs")
+    if content is not None:
+        _bpe.write_file(directory / TOKENIZER, content)
+        kept = tokenizer
+    else:
+        tokenizer.save(directory / TOKENIZER, format="tokenizer.json")
+        kept = Tokenizer.load(directory / TOKENIZER)
+        if kept.sha256 != tokenizer.sha256:
+            raise ValueError("this tokenizer cannot be kept in a tokenizer.json as it is, which a corpus needs")
     _bpe.write_file(directory / PLAN, checked_file(new.content))
+    return kept

@@ -1,14 +1,15 @@
 """Doing a plan, or a share of it, from wherever it stands."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cs336.corpus.executors import Failures, Report, executor_named
-from cs336.corpus.lock import CorpusLock
+from cs336.corpus.lock import CorpusLock, CorpusLockedError
 from cs336.corpus.planning import Plan
 from cs336.corpus.sealing import in_order, journals, seal, unfinished
-from cs336.corpus.shuffling import shuffle
+from cs336.corpus.shuffling import discard_unshuffled, shuffle
 from cs336.shards import MANIFEST, Manifest, Shard, read_manifest
 
 
@@ -73,6 +74,8 @@ def run(
             failures = run_tasks(plan, own, num_threads=num_threads, progress=progress)
             _raise(failures)
             _finish_if_last(plan)
+        if (plan.directory / MANIFEST).exists():
+            discard_unshuffled(plan)
     return result_of(plan)
 
 
@@ -108,10 +111,13 @@ def _finish_if_last(plan: Plan) -> None:
     done = journals(plan)
     if any(journal.report is None for journal in done):
         return
-    shards: Sequence[Shard] = in_order(done)
-    if plan.options.shuffle_seed is not None:
-        shards = shuffle(plan, shards)
-    seal(plan, shards, done)
+    with contextlib.suppress(CorpusLockedError), CorpusLock(plan.directory, name="finish"):
+        if (plan.directory / MANIFEST).exists():
+            return  # another share has ended at the same moment
+        shards: Sequence[Shard] = in_order(done)
+        if plan.options.shuffle_seed is not None:
+            shards = shuffle(plan, shards)
+        seal(plan, shards, done)
 
 
 def _raise(failures: Failures) -> None:

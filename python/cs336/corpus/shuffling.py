@@ -25,7 +25,7 @@ _Keys = NDArray[np.uint64]
 
 
 def shuffle(plan: Plan, shards: Sequence[Shard]) -> list[Shard]:
-    """Write the documents of `shards` in another order, and remove them once that is done.
+    """Write the documents of `shards` in another order.
 
     Raises:
         OSError: a shard cannot be read or written.
@@ -46,10 +46,14 @@ def shuffle(plan: Plan, shards: Sequence[Shard]) -> list[Shard]:
                 lines.flush()
                 os.fsync(lines.fileno())
                 shuffled.append(shard)
-    for shard in shards:
-        for name, _, _ in shard.files():
-            (plan.stage / name).unlink(missing_ok=True)
     return shuffled
+
+
+def discard_unshuffled(plan: Plan) -> None:
+    """Remove what a finished corpus was shuffled from."""
+    if plan.stage != plan.directory:
+        for path in plan.stage.glob("*.npy"):
+            path.unlink(missing_ok=True)
 
 
 class _Documents:

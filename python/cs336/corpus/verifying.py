@@ -9,6 +9,7 @@ import numpy as np
 
 from cs336 import _bpe
 from cs336.corpus.planning import Plan
+from cs336.corpus.sealing import journals
 from cs336.shards import MANIFEST, Manifest, Shard, is_shard_name, read_manifest
 
 _SCAN_IDS = 1 << 22
@@ -69,6 +70,7 @@ def verify(
         if progress is not None:
             progress("verify", done, total)
     problems += _problems_of_totals(manifest)
+    problems += _problems_of_quarantine(plan)
     problems += _leftovers(directory, manifest)
     return Verification(directory=directory, num_shards=len(manifest.shards), num_bytes=done, problems=tuple(problems))
 
@@ -145,6 +147,19 @@ def _problems_of_totals(manifest: Manifest) -> list[str]:
             problems.append(f"the manifest counts {manifest.totals.get(name)} {name}, but its parts add up to {value}")
     if reported["documents"] != sums["documents"]:
         problems.append(f"{reported['documents']} documents were read and {sums['documents']} are in the shards")
+    return problems
+
+
+def _problems_of_quarantine(plan: Plan) -> list[str]:
+    """The rejected records that were kept are not in the manifest, but in what their tasks reported."""
+    problems = []
+    for task, journal in enumerate(journals(plan)):
+        # a corpus that was converted has no journals, and nothing in quarantine
+        if journal.report is not None and journal.report["quarantine_blake3"] is not None:
+            path = plan.stage / "quarantine" / f"{task:05}.jsonl"
+            expected = journal.report["quarantine_size_bytes"], journal.report["quarantine_blake3"]
+            if not path.exists() or _bpe.hash_file(path) != expected:
+                problems.append(f"{path} is missing or has changed")
     return problems
 
 

@@ -138,7 +138,8 @@ def _open_npy(path: Path) -> npt.NDArray[np.integer[Any]]:
         raise ValueError(
             f"{path} is not a whole .npy file of token ids; write it with `cs336 tokenizer encode`"
         ) from error
-    return as_ids(ids, name=str(path))
+    as_ids(ids, name=str(path))
+    return ids
 
 
 def _check_made_for(

@@ -32,6 +32,11 @@ class ShardedIds:
         """Bytes that it takes as one array."""
         return len(self) * self.dtype.itemsize
 
+    @property
+    def nbytes(self) -> int:
+        """As an array has it."""
+        return len(self) * self.dtype.itemsize
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 

@@ -55,6 +55,11 @@ td.wide { width: 45%; vertical-align: middle; padding-right: 0; }
 .share { display: flex; height: 1.5rem; border-radius: 3px; overflow: hidden; margin: .5rem 0; }
 .share div { background: var(--bar); } .share .both { background: var(--faint); }
 .share .second { background: var(--bar2); }
+@media (max-width: 34rem) {
+  th, td { padding-right: .5rem; } th.number { white-space: normal; vertical-align: bottom; }
+  th:last-child, td:last-child { padding-right: 0; } td.wide { width: 35%; min-width: 6rem; }
+  .facts { gap: .5rem 1.25rem; }
+}
 @media print {
   :root { --ink: #000; --faint: #444; --paper: #fff; --line: #bbb; --bar: #4a7fb5; --bar2: #c98a3b; --c0: #fde3a7;
     --c1: #c9e8c5; --c2: #c7dcf7; --c3: #f6cfd6; --c4: #e0d3f5; --special: #2b2b33; --special-ink: #fff; }

@@ -5,7 +5,8 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from tempfile import TemporaryFile
+from typing import IO, Any, Protocol
 
 from cs336 import _bpe
 from cs336.inputs import InputFile, Inputs, ReadOptions, described, expand, has_wildcards, is_url, warn_of_rejected
@@ -15,6 +16,9 @@ Progress = Callable[[str, int, int], object]
 
 # Texts from an iterator are counted so many characters at a time: enough to keep all cores busy, little to hold.
 BATCH_CHARACTERS = 8 << 20
+
+# Counts are whole numbers of 64 bits.
+MAX_COUNT = 2**63 - 1
 
 
 def train_bpe(
@@ -70,7 +74,7 @@ def train_bpe(
         special_tokens,
         pattern=pattern,
         num_threads=num_threads,
-        min_frequency=min_frequency,
+        min_frequency=min(min_frequency, MAX_COUNT),  # no pair occurs more often
         max_token_length=max_token_length,
     )
     if input_path is None and not counts:
@@ -108,7 +112,7 @@ def train_superbpe(
     same ids elsewhere, for the pattern stands there and merges of a lower rank come first in any case.
 
     Args:
-        input_path: as for `train_bpe`; it is gone through twice, which an iterator cannot be.
+        input_path: as for `train_bpe`. It is gone through twice: what an iterator yields is kept in a temporary file.
         vocab_size: ids in all, as for `train_bpe`.
         special_tokens: as for `train_bpe`.
         transition_size: the size of the vocabulary, special tokens included, at which the second stage begins. The
@@ -134,34 +138,32 @@ def train_superbpe(
     Raises:
         OSError: a file cannot be read.
         ValueError: as `train_bpe`, and if the transition size is out of range.
-        TypeError: the texts are an iterator, or something other than str.
+        TypeError: the iterator yields something other than str.
 
     Source: Liu et al. 2025, "SuperBPE: Space Travel for Language Models", arXiv 2503.13423; the two limits are those of
     the trainer published with it.
     """
-    if isinstance(input_path, Iterator):
-        raise TypeError(
-            "SuperBPE reads its input twice, an iterator can be read only once; pass paths or a re-iterable"
-        )
     trainer = _bpe.Trainer(
         vocab_size,
         special_tokens,
         pattern=pattern,
         num_threads=num_threads,
-        min_frequency=min_frequency,
+        min_frequency=min(min_frequency, MAX_COUNT),  # no pair occurs more often
         max_token_length=max_token_length,
     )
-    source = text_source(input_path, weights, read)
-    source.count(trainer, progress)
-    trainer.begin_second_stage(
-        transition_size,
-        pattern=superword_pattern,
-        max_token_words=max_token_words,
-        forbidden=forbidden,
-        progress=progress,
-    )
-    source.count(trainer, progress)
-    return trainer.finish(progress=progress)
+    with TemporaryFile() as file:
+        kept = _Kept(input_path, file) if isinstance(input_path, Iterator) else input_path
+        source = text_source(kept, weights, read)
+        source.count(trainer, progress)
+        trainer.begin_second_stage(
+            transition_size,
+            pattern=superword_pattern,
+            max_token_words=max_token_words,
+            forbidden=forbidden,
+            progress=progress,
+        )
+        source.count(trainer, progress)
+        return trainer.finish(progress=progress)
 
 
 class Counts(Protocol):
@@ -211,6 +213,34 @@ class _Texts:
                 progress("count", num_characters, 0)
 
 
+class _Kept:
+    """Texts of an iterator that can be gone through again: the first time they are written to a file.
+
+    Each stands behind the number of its bytes, for texts may hold whatever would divide them.
+    """
+
+    def __init__(self, texts: Iterator[str], file: IO[bytes]) -> None:
+        self._texts = texts
+        self._file = file
+        self._is_written = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self._read() if self._is_written else self._write()
+
+    def _write(self) -> Iterator[str]:
+        for text in self._texts:
+            if isinstance(text, str):  # whoever gets something else refuses it by its index
+                content = text.encode(errors="surrogatepass")
+                self._file.write(len(content).to_bytes(8, "little") + content)
+            yield text
+        self._is_written = True
+
+    def _read(self) -> Iterator[str]:
+        self._file.seek(0)
+        while size := self._file.read(8):
+            yield self._file.read(int.from_bytes(size, "little")).decode(errors="surrogatepass")
+
+
 def text_source(
     input_path: Inputs | Iterable[str], weights: Sequence[int] | None, read: ReadOptions | None = None
 ) -> _Files | _Texts:
@@ -247,6 +277,8 @@ def _checked_weights(weights: Sequence[int] | None, num_files: int) -> Sequence[
             raise TypeError(f"weights must hold int, got {type(weight).__name__} at index {index}")
         if weight < 1:
             raise ValueError(f"weights must be at least 1, got {weight} at index {index}; leave that file out")
+        if weight > MAX_COUNT:
+            raise ValueError(f"weights must be at most 2**63 - 1, got {weight} at index {index}")
     return weights
 
 

@@ -93,6 +93,33 @@ fn out_of_range(id: impl std::fmt::Display, position: usize, num_ids: u32) -> Py
     PyValueError::new_err(format!("id {id} at position {position} is out of range, expected 0 to {last}"))
 }
 
+/// A copy, or a `MemoryError` where `to_vec` would end the process.
+pub(crate) fn copied(bytes: &[u8]) -> PyResult<Vec<u8>> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(bytes.len()).map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+    out.extend_from_slice(bytes);
+    Ok(out)
+}
+
+/// Asks for so much memory at once and gives it back. What follows needs it in many small parts, and one of those that
+/// was refused would end the process.
+pub(crate) fn expect_room(size_bytes: usize) -> PyResult<()> {
+    reserve(&mut Vec::<u8>::new(), size_bytes)
+}
+
+/// A whole number of 64 bits; the error names the argument.
+pub(crate) fn whole(name: &str, value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    value.extract().map_err(|error: PyErr| match value.get_type().name() {
+        _ if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            PyValueError::new_err(format!("{name} must fit into 64 bits, got {value}"))
+        }
+        Ok(kind) if error.is_instance_of::<PyTypeError>(value.py()) => {
+            PyTypeError::new_err(format!("{name} must be an integer, got {kind}"))
+        }
+        _ => error,
+    })
+}
+
 pub(crate) fn reserve<T>(out: &mut Vec<T>, additional: usize) -> PyResult<()> {
     out.try_reserve(additional.max(8)).map_err(|error| PyMemoryError::new_err(error.to_string()))
 }

@@ -44,7 +44,7 @@ impl Described {
         let invalid_utf8 = if self.replace_invalid_utf8 { InvalidUtf8::Replace } else { InvalidUtf8::Reject };
         let policy =
             ReadPolicy { invalid_utf8, max_record_bytes: self.max_record_bytes, max_rejected: self.max_rejected };
-        let name = (self.path != PathBuf::from(&self.name)).then_some(self.name);
+        let name = (self.path.as_os_str() != self.name.as_str()).then_some(self.name);
         Ok((Source { name, ..Source::new(self.path, format, compression) }, policy))
     }
 }

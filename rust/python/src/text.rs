@@ -21,6 +21,16 @@ pub(crate) fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> 
     }
 }
 
+/// [`utf8`] of each.
+pub(crate) fn utf8s<'a>(texts: &'a [Bound<'_, PyString>]) -> PyResult<Vec<Cow<'a, str>>> {
+    let mut out = Vec::new();
+    reserve(&mut out, texts.len())?;
+    for text in texts {
+        out.push(utf8(text)?);
+    }
+    Ok(out)
+}
+
 /// UTF-8 in which each surrogate is encoded as if it were a character.
 pub(crate) fn wtf8<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
     // Not `text.encode`, which a subclass may override.

@@ -1,6 +1,5 @@
 //! Class `Tokenizer`: an immutable vocabulary that any number of threads may use.
 
-use std::borrow::Cow;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,8 +14,10 @@ use crate::error::to_py;
 use crate::files::Contents;
 use crate::ids::{self, IdObjects};
 use crate::iterate::EncodeIterator;
-use crate::parts::{extract_merges, extract_specials, extract_vocab, merges_list, to_bytes, vocab_dict};
-use crate::text::{strings, utf8};
+use crate::parts::{
+    construction_bytes, extract_merges, extract_specials, extract_vocab, merges_list, to_bytes, vocab_dict,
+};
+use crate::text::{strings, utf8, utf8s};
 use crate::watch::{LONG_BYTES, num_threads, run_sized, run_watched};
 
 /// A vocabulary with its merges, special tokens and pattern. `cs336.tokenizer.Tokenizer` adds files and comparison.
@@ -28,6 +29,9 @@ pub(crate) struct Tokenizer {
     /// Those of the last call that asked for some: to get ready to search for them takes longer than a short text.
     last_specials: Mutex<Option<(Vec<String>, Arc<Recognised>)>>,
 }
+
+/// About how much memory a batch takes for each text, whatever its size: measured, 190 bytes.
+const BATCH_BYTES: usize = 256;
 
 /// The special tokens that a call recognises.
 enum Specials<'t> {
@@ -68,6 +72,7 @@ impl Tokenizer {
             },
         };
         let special_tokens = extract_specials(special_tokens)?;
+        ids::expect_room(construction_bytes(contents.vocab.len(), contents.merges.len(), &special_tokens))?;
         let build = || {
             if let Some(pattern) = pattern {
                 contents.pattern = Some(Pattern::parse(pattern)?);
@@ -138,7 +143,8 @@ impl Tokenizer {
         let py = texts.py();
         let specials = self.recognise(special_tokens)?;
         let texts = strings(texts, "texts")?;
-        let texts = texts.iter().map(utf8).collect::<PyResult<Vec<Cow<'_, str>>>>()?;
+        let texts = utf8s(&texts)?;
+        ids::expect_room(texts.len() * BATCH_BYTES)?;
         let size_bytes = texts.iter().map(|text| text.len()).sum();
         let threads = threads_for(size_bytes, num_threads)?;
         let encode = |control: &Control| self.core.encode_batch(&texts, &specials, threads, control);
@@ -326,6 +332,7 @@ impl Tokenizer {
         if given.is_empty() {
             return Ok(Specials::Fixed(&self.no_specials));
         }
+        ids::expect_room(construction_bytes(0, 0, &given))?;
         let given: Vec<String> = given.into_iter().map(|(token, _)| token).collect();
         // `try_lock`: in a forked child the lock may be held by a thread that does not exist there.
         let mut last = self.last_specials.try_lock();

@@ -1,6 +1,5 @@
 //! Class `Trainer`: counts texts as they come, then merges.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use bpe::{Pattern, SecondStage, TrainOptions};
@@ -9,9 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::error::to_py;
+use crate::ids::whole;
 use crate::parts::{extract_specials, merges_list, vocab_dict};
 use crate::source::{Counted, Described, counted};
-use crate::text::{strings, utf8};
+use crate::text::{strings, utf8s};
 use crate::watch::{self, run_watched};
 
 /// Counts the pretokens of files and texts, then learns merges from the counts, and both once more in a second stage if
@@ -37,13 +37,14 @@ impl Trainer {
     ))]
     fn new(
         py: Python<'_>,
-        vocab_size: i64,
+        vocab_size: &Bound<'_, PyAny>,
         special_tokens: &Bound<'_, PyAny>,
         pattern: &str,
         num_threads: Option<i64>,
         min_frequency: i64,
-        max_token_length: Option<i64>,
+        max_token_length: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        let vocab_size = whole("vocab_size", vocab_size)?;
         let options = TrainOptions {
             vocab_size: usize::try_from(vocab_size)
                 .map_err(|_| PyValueError::new_err(format!("vocab_size must be positive, got {vocab_size}")))?,
@@ -52,7 +53,9 @@ impl Trainer {
             num_threads: watch::num_threads(num_threads)?,
             min_frequency: positive("min_frequency", min_frequency)?,
             max_token_length: max_token_length
-                .map_or(Ok(usize::MAX), |length| positive("max_token_length", length).map(|length| length as usize))?,
+                .map(|length| positive("max_token_length", whole("max_token_length", length)?))
+                .transpose()?
+                .map_or(usize::MAX, |length| length as usize),
         };
         let core = bpe::Trainer::new(options).map_err(|error| to_py(py, &error))?;
         Ok(Self { stage: Stage::First(core), num_pretokens: None })
@@ -108,7 +111,7 @@ impl Trainer {
         let stage = self.stage()?;
         let py = texts.py();
         let texts = strings(texts, "texts")?;
-        let texts = texts.iter().map(utf8).collect::<PyResult<Vec<Cow<'_, str>>>>()?;
+        let texts = utf8s(&texts)?;
         run_watched(py, progress, |control| match stage {
             Stage::First(trainer) => trainer.count_texts(&texts, weight, control),
             Stage::Second(trainer) => trainer.count_texts(&texts, weight, control),
@@ -133,12 +136,13 @@ impl Trainer {
     fn begin_second_stage(
         &mut self,
         py: Python<'_>,
-        transition_size: i64,
+        transition_size: &Bound<'_, PyAny>,
         pattern: &str,
         max_token_words: Option<i64>,
         forbidden: &Bound<'_, PyAny>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let transition_size = whole("transition_size", transition_size)?;
         let stage = SecondStage {
             transition_size: usize::try_from(transition_size).map_err(|_| {
                 PyValueError::new_err(format!("transition_size must be positive, got {transition_size}"))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file -> decompressed bytes -> batches of whole records -> documents or rejects -> ids -> shards
-//!         decompress.rs         reader.rs                   documents.rs, json.rs    task.rs, shard.rs
+//!         decompress.rs         reader.rs                   documents.rs, json.rs    encoder.rs, shard.rs
 //! ```
 //!
 //! A *record* is what a separator or the end of a line delimits; a *document* is the text in it. Every byte of a file
@@ -11,9 +11,11 @@
 
 mod decompress;
 mod documents;
+mod encoder;
 mod json;
 mod output;
 mod pipeline;
+mod quarantine;
 mod reader;
 mod shard;
 mod source;

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::files::atomic::sync_directory;
+use crate::raw::start_writeback;
 
 /// Written at a time.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Sent on to disk at a time. A sync of a whole shard of 200 MB would hold everything up for as long as it takes.
+const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// Ends the process at a step of the way to disk, as a crash would. For tests of what a crash leaves behind.
 #[derive(Debug, Default)]
@@ -51,6 +54,8 @@ pub(super) struct Output<'c> {
     header: Vec<u8>,
     buffer: Vec<u8>,
     size_bytes: u64,
+    /// How many of them are on their way to disk.
+    started_bytes: u64,
     crash: &'c CrashPoint,
 }
 
@@ -69,6 +74,7 @@ impl<'c> Output<'c> {
             header: header.to_vec(),
             buffer: Vec::with_capacity(BUFFER_BYTES + header.len()),
             size_bytes: 0,
+            started_bytes: 0,
             crash,
         };
         output.push(header)?;
@@ -97,6 +103,10 @@ impl<'c> Output<'c> {
         written.map_err(Error::write(&self.destination, self.size_bytes + size_bytes))?;
         self.size_bytes += size_bytes;
         self.buffer.clear();
+        if self.size_bytes - self.started_bytes >= WRITEBACK_BYTES {
+            start_writeback(&self.file, self.started_bytes, self.size_bytes - self.started_bytes);
+            self.started_bytes = self.size_bytes;
+        }
         Ok(())
     }
 

@@ -305,8 +305,11 @@ mod tests {
         Source { range, ..Source::new(path, format, Compression::None) }
     }
 
-    /// The documents with their offsets, or the lengths of what is too long; and what became of the bytes.
-    fn read(source: &Source, max: u64, sizes: (usize, usize)) -> (Vec<(u64, Result<String, u64>)>, Tally) {
+    /// A record's offset, and its text or the length of what is too long.
+    type Found = (u64, Result<String, u64>);
+
+    /// The records, and what became of the bytes.
+    fn read(source: &Source, max: u64, sizes: (usize, usize)) -> (Vec<Found>, Tally) {
         let mut reader = Reader::open(source, max).unwrap();
         (reader.batch_bytes, reader.block_bytes) = sizes;
         let documents = Documents::new(&source.format, InvalidUtf8::Reject, max).unwrap();
@@ -331,7 +334,7 @@ mod tests {
     }
 
     /// By definition.
-    fn expected(content: &str, separator: Option<&str>, max: u64) -> Vec<(u64, Result<String, u64>)> {
+    fn expected(content: &str, separator: Option<&str>, max: u64) -> Vec<Found> {
         let mut found = Vec::new();
         let mut offset = 0;
         let pieces: Vec<&str> = separator.map_or_else(|| vec![content], |separator| content.split(separator).collect());

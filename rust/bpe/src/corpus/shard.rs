@@ -110,12 +110,11 @@ impl<'t> ShardWriter<'t> {
         let is_next = (self.next.0, self.next.1) == (entry.input, entry.offset);
         let mut at = if is_next { self.next.2 as usize } else { 0 };
         while at < ids.len() {
-            let open = match &mut self.open {
-                Some(open) => open,
-                None => {
-                    let first = Position(entry.input, entry.offset, at as u64);
-                    self.open.insert(OpenShard::create(self.layout, self.split, self.shard, first, self.crash)?)
-                }
+            let open = if let Some(open) = &mut self.open {
+                open
+            } else {
+                let first = Position(entry.input, entry.offset, at as u64);
+                self.open.insert(OpenShard::create(self.layout, self.split, self.shard, first, self.crash)?)
             };
             let room = (self.layout.tokens_per_shard - open.tokens) as usize;
             let length = room.min(ids.len() - at);

@@ -6,21 +6,18 @@ use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::documents::{Documents, InvalidUtf8, Reject, Tally};
-use super::output::{CrashPoint, Journal, Output, Written};
+use super::documents::Tally;
+use super::encoder::{Encoded, Encoder};
+use super::output::{CrashPoint, Journal};
 use super::pipeline::for_each_batch;
-use super::reader::Batch;
-use super::shard::{Committed, Entry, Position, SPLITS, ShardLayout, ShardWriter};
+use super::quarantine::Quarantine;
+use super::shard::{Committed, Entry, SPLITS, ShardLayout, ShardWriter};
 use super::source::{Compression, Format, Source};
 use crate::control::Control;
-use crate::encode::{CacheGuard, Recognised, Tokenizer};
+use crate::encode::{CacheGuard, Tokenizer};
 use crate::error::{Error, Result};
-use crate::files::atomic::sync_directory;
 
 /// What to do with a record that is no document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -192,7 +189,7 @@ pub fn run_task(
         task,
         journal: Journal::open(&journal_path, task.journal_bytes, crash)?,
         splits: std::array::from_fn(|split| ShardWriter::new(&layout, SPLITS[split], &task.committed[split], crash)),
-        quarantine: Quarantine { task, crash, output: None },
+        quarantine: Quarantine::new(task, crash),
         reports: task.inputs.iter().map(|input| InputReport { input: input.input, ..InputReport::default() }).collect(),
         control,
     };
@@ -273,110 +270,6 @@ fn remove_leftovers(task: &Task) -> Result<()> {
     Ok(())
 }
 
-/// Makes documents of batches and ids of documents, on many threads.
-struct Encoder<'t> {
-    tokenizer: &'t Tokenizer,
-    task: &'t Task,
-    documents: Vec<Documents>,
-    ordinary: Recognised,
-    valid_below: u128,
-    control: &'t Control,
-}
-
-/// A batch, encoded.
-struct Encoded {
-    begin: u64,
-    end: u64,
-    file_bytes: u64,
-    /// Those of all documents that are not committed, one after the other.
-    ids: Vec<u32>,
-    documents: Vec<EncodedDocument>,
-    rejects: Vec<Reject>,
-    tally: Tally,
-    special_tokens: u64,
-}
-
-struct EncodedDocument {
-    split: usize,
-    offset: u64,
-    text_bytes: u64,
-    /// Where its ids end.
-    end: usize,
-}
-
-impl<'t> Encoder<'t> {
-    fn new(tokenizer: &'t Tokenizer, task: &'t Task, sources: &[Source], control: &'t Control) -> Result<Self> {
-        let invalid_utf8 = if task.replace_invalid_utf8 { InvalidUtf8::Replace } else { InvalidUtf8::Reject };
-        let documents = |source: &Source| Documents::new(&source.format, invalid_utf8, task.max_record_bytes);
-        Ok(Self {
-            tokenizer,
-            task,
-            documents: sources.iter().map(documents).collect::<Result<_>>()?,
-            ordinary: Recognised::default(),
-            valid_below: share_of_hashes(task.valid_share),
-            control,
-        })
-    }
-
-    fn encode(&self, cache: &mut CacheGuard<'_>, source: usize, batch: &Batch) -> Result<Encoded> {
-        let mut encoded = Encoded {
-            begin: batch.offset,
-            end: batch.offset + batch.len,
-            file_bytes: batch.file_bytes,
-            ids: Vec::new(),
-            documents: Vec::new(),
-            rejects: Vec::new(),
-            tally: Tally::default(),
-            special_tokens: 0,
-        };
-        let mut tally = Tally::default();
-        self.documents[source].for_each(batch, &mut tally, |document| {
-            match document {
-                Ok(document) => self.encode_document(cache, source, document.offset, &document.text, &mut encoded)?,
-                Err(reject) => encoded.rejects.push(reject),
-            }
-            self.control.check()
-        })?;
-        encoded.tally = tally;
-        Ok(encoded)
-    }
-
-    fn encode_document(
-        &self,
-        cache: &mut CacheGuard<'_>,
-        source: usize,
-        offset: u64,
-        text: &str,
-        out: &mut Encoded,
-    ) -> Result<()> {
-        let specials = self.tokenizer.specials();
-        out.special_tokens += specials.tokens().count(text);
-        let split = self.split(text);
-        let Position(input, committed, _) = self.task.committed[split].next;
-        if (self.task.inputs[source].input, offset) < (input, committed) {
-            return Ok(());
-        }
-        let specials = if self.task.special_text == SpecialText::Special { specials } else { &self.ordinary };
-        self.tokenizer.encode_document(text, specials, cache, &mut out.ids, self.control)?;
-        out.ids.push(self.task.eos_id);
-        out.documents.push(EncodedDocument { split, offset, text_bytes: text.len() as u64, end: out.ids.len() });
-        Ok(())
-    }
-
-    /// The same for the same text, whatever stands around it.
-    fn split(&self, text: &str) -> usize {
-        let is_valid = self.valid_below > 0
-            && u128::from(xxh3_64_with_seed(text.as_bytes(), self.task.split_seed)) < self.valid_below;
-        usize::from(is_valid)
-    }
-}
-
-/// `share` of the 2^64 hashes.
-#[expect(clippy::cast_sign_loss, reason = "clamped to what is not negative")]
-fn share_of_hashes(share: f64) -> u128 {
-    (share.clamp(0.0, 1.0) * 2_f64.powi(64)) as u128
-}
-
 /// Takes encoded batches in order.
 struct Writer<'t> {
     task: &'t Task,
@@ -440,77 +333,5 @@ impl Writer<'_> {
         };
         self.journal.append(&report)?;
         Ok(report)
-    }
-}
-
-/// What becomes of rejected records.
-struct Quarantine<'t> {
-    task: &'t Task,
-    crash: &'t CrashPoint,
-    output: Option<Output<'t>>,
-}
-
-#[derive(Serialize)]
-struct QuarantineLine<'r> {
-    reason: &'static str,
-    detail: &'r str,
-    input: u64,
-    file: String,
-    offset: u64,
-    size_bytes: u64,
-    /// In base64, the first megabyte of them.
-    raw: String,
-}
-
-impl<'t> Quarantine<'t> {
-    fn take(&mut self, source: usize, reject: &Reject) -> Result<()> {
-        let input = &self.task.inputs[source];
-        let name = input.name.clone().unwrap_or_else(|| input.path.to_string_lossy().into_owned());
-        match self.task.on_bad {
-            OnBad::Skip => Ok(()),
-            OnBad::Fail => Err(Error::malformed(
-                name.as_ref(),
-                format!(
-                    "the record at byte {} ({} bytes) is no document, {}: {}; mend it, or pass on_bad \"skip\" or \
-                     \"quarantine\"",
-                    reject.offset,
-                    reject.len,
-                    reject.reason.name(),
-                    reject.detail
-                ),
-            )),
-            OnBad::Quarantine => {
-                let line = QuarantineLine {
-                    reason: reject.reason.name(),
-                    detail: &reject.detail,
-                    input: input.input,
-                    file: name,
-                    offset: reject.offset,
-                    size_bytes: reject.len,
-                    raw: BASE64_STANDARD.encode(&reject.bytes),
-                };
-                let mut line = serde_json::to_vec(&line).map_err(|error| Error::invalid(error.to_string()))?;
-                line.push(b'\n');
-                self.output()?.push(&line)
-            }
-        }
-    }
-
-    fn output(&mut self) -> Result<&mut Output<'t>> {
-        match &mut self.output {
-            Some(output) => Ok(output),
-            none => {
-                let path = self.task.directory.join("quarantine").join(format!("{:05}.jsonl", self.task.task));
-                Ok(none.insert(Output::create(&path, &self.task.writer, b"", self.crash)?))
-            }
-        }
-    }
-
-    fn finish(mut self) -> Result<Option<Written>> {
-        let Some(mut output) = self.output.take() else { return Ok(None) };
-        let written = output.finish(b"")?;
-        let path = output.publish()?;
-        sync_directory(&path).map_err(Error::io(&path))?;
-        Ok(Some(written))
     }
 }

@@ -230,8 +230,8 @@ mod tests {
         #[test]
         fn documents_count_as_texts_do(texts in prop::collection::vec("[ab é\\n]{0,9}(<s>)?", 0..30)) {
             let directory = TestDirectory::new();
-            let lines: String = texts.iter().map(|text| format!("{}\n", serde_json::json!({ "text": text }))).collect();
-            gzip(&directory.file("a.gz"), lines.as_bytes());
+            let lines: Vec<_> = texts.iter().map(|text| format!("{}\n", serde_json::json!({ "text": text }))).collect();
+            gzip(&directory.file("a.gz"), lines.concat().as_bytes());
             let source = Source::new(directory.file("a.gz"), jsonl(), Compression::Gzip);
             let expected = trained_on_texts(&texts.iter().map(String::as_str).collect::<Vec<_>>());
             for num_threads in [1, 2] {
@@ -245,9 +245,8 @@ mod tests {
     #[test]
     fn a_long_compressed_text_is_counted_as_the_file_is() {
         let directory = TestDirectory::new();
-        let mut text: String = (0..400_000_u64).map(|n| format!(" word{} größer<s>\n", n * n % 7919)).collect();
-        text += " \n";
-        let text = text.repeat(3);
+        let lines: Vec<_> = (0..400_000_u64).map(|n| format!(" word{} größer<s>\n", n * n % 7919)).collect();
+        let text = (lines.concat() + " \n").repeat(3);
         assert!(text.len() > STREAM_BYTES);
         gzip(&directory.file("a.txt.gz"), text.as_bytes());
         let source = Source::new(directory.file("a.txt.gz"), Format::Text { separator: None }, Compression::Gzip);

@@ -1,12 +1,15 @@
 //! Distinct pretokens and how often each occurs.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::ops::Range;
 
 use super::long::LongCounts;
 use crate::control::Control;
 use crate::error::Result;
+use crate::raw::zeroed::{CacheLines, Zeroed};
 use crate::split::Segment;
 use crate::split::cut::Cutter;
+use crate::split::scan::MAX_ENDS;
 use crate::{parallel, raw, word_key};
 
 /// Open addressing over packed keys for short pretokens, another table for the rare long ones.
@@ -15,28 +18,17 @@ use crate::{parallel, raw, word_key};
 /// the size of the table is: tables of several threads are merged in such parts, each by a thread of its own.
 #[derive(Debug)]
 pub(crate) struct CountTable {
-    /// A power of two.
-    buckets: Vec<Bucket>,
+    /// A power of two. On huge pages: the memory that is asked for ahead comes late if its address is looked up first.
+    buckets: Zeroed<Bucket>,
     /// The bucket of a key is its hash shifted right by this; 0 but for tables that hold one part of all hashes.
     shift: u32,
     num_short: usize,
     long: LongCounts<u8>,
 }
 
-/// One cache line, with two ways to go for a key before the next bucket is tried. Filled from the first on; key 0
-/// marks a free one.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, align(64))]
-struct Bucket {
-    keys: [u128; 2],
-    counts: [u64; 2],
-}
-
-impl Bucket {
-    fn is_full(&self) -> bool {
-        self.keys[1] != 0
-    }
-}
+/// Keys and counts: two ways to go for a key before the next bucket is tried. Filled from the first on; key 0 marks a
+/// free one.
+type Bucket = CacheLines<([u128; 2], [u64; 2])>;
 
 impl CountTable {
     const INITIAL_BUCKETS: usize = 1 << 11;
@@ -46,37 +38,30 @@ impl CountTable {
     }
 
     fn with_buckets(num_buckets: usize, shift: u32) -> Self {
-        Self { buckets: vec![Bucket::default(); num_buckets], shift, num_short: 0, long: LongCounts::default() }
+        let buckets = Zeroed::new(num_buckets).unwrap_or_else(|| {
+            handle_alloc_error(Layout::array::<Bucket>(num_buckets).expect("twice the size of one that there was"))
+        });
+        Self { buckets, shift, num_short: 0, long: LongCounts::default() }
     }
 
     /// Adds `weight` to the count of each pretoken of a text.
     ///
     /// # Errors
-    /// Those of a regular expression.
+    /// Those of a regular expression, and [`Error::Interrupted`](crate::Error::Interrupted).
     pub(crate) fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>, control: &Control) -> Result<()> {
         // The whole text rather than the segment: more of the pretokens can be packed with a single load.
         let mut counter = Counter::new(self, weight, text.as_bytes());
-        let counted = cutter.specials.for_each_segment(text, |segment| match segment {
+        let mut ends = [0; MAX_ENDS];
+        cutter.specials.for_each_segment(text, |segment| match segment {
             Segment::Special(_) => Ok(()),
             Segment::Text(offset, segment) => {
                 counter.start = offset;
-                if cutter.pattern.splits_locally() {
-                    // With nothing that can fail this is compiled into the scanner's loop, which saves an eighth of all
-                    // counting time. Chunks are short enough to look at the control between them.
-                    return cutter.pattern.for_each_pretoken(segment, |range| {
-                        counter.add(offset + range.end);
-                        Ok(())
-                    });
-                }
-                // Here a chunk may be the whole text.
-                cutter.pattern.for_each_pretoken(segment, |range| {
-                    counter.add(offset + range.end);
-                    if counter.num_waiting == 0 { control.check() } else { Ok(()) }
+                cutter.pattern.for_each_batch(text, offset..offset + segment.len(), &mut ends, |ends| {
+                    counter.add_all(ends);
+                    control.check()
                 })
             }
-        });
-        counter.count_waiting();
-        counted
+        })
     }
 
     /// Adds `weight` to the count of the non-empty pretoken `text[range]`.
@@ -94,11 +79,11 @@ impl CountTable {
 
     #[inline]
     fn add_short(&mut self, key: u128, at: usize, weight: u64) {
-        let bucket = &mut self.buckets[at];
+        let CacheLines((keys, counts)) = &mut self.buckets[at];
         // Without a branch on which of the two it is: that would be guessed wrong half of the time.
-        let second = usize::from(bucket.keys[1] == key);
-        if bucket.keys[second] == key {
-            bucket.counts[second] += weight;
+        let second = usize::from(keys[1] == key);
+        if keys[second] == key {
+            counts[second] += weight;
         } else {
             self.add_displaced(key, at, weight);
         }
@@ -107,12 +92,12 @@ impl CountTable {
     /// The key is new, or in a bucket after its own.
     fn add_displaced(&mut self, key: u128, mut at: usize, weight: u64) {
         loop {
-            let bucket = &mut self.buckets[at];
+            let CacheLines((keys, counts)) = &mut self.buckets[at];
             for slot in 0..2 {
-                if bucket.keys[slot] == key || bucket.keys[slot] == 0 {
-                    let is_new = bucket.keys[slot] == 0;
-                    bucket.keys[slot] = key;
-                    bucket.counts[slot] += weight;
+                if keys[slot] == key || keys[slot] == 0 {
+                    let is_new = keys[slot] == 0;
+                    keys[slot] = key;
+                    counts[slot] += weight;
                     if is_new {
                         self.num_short += 1;
                         // Five eighths full: a key lies in its own bucket but for one in ten.
@@ -130,8 +115,8 @@ impl CountTable {
     #[cold]
     fn grow(&mut self) {
         let mut larger = Self::with_buckets(self.buckets.len() * 2, self.shift);
-        for bucket in &self.buckets {
-            for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
+        for CacheLines((keys, counts)) in self.buckets.iter() {
+            for (&key, &count) in keys.iter().zip(counts) {
                 if key != 0 {
                     larger.add_short(key, larger.bucket_of(word_key::hash(key)), count);
                 }
@@ -158,8 +143,8 @@ impl CountTable {
     /// # Errors
     /// Those of `visit`.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
-        for bucket in &self.buckets {
-            for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
+        for CacheLines((keys, counts)) in self.buckets.iter() {
+            for (&key, &count) in keys.iter().zip(counts) {
                 if key != 0 {
                     let (bytes, length) = word_key::unpack(key);
                     visit(&bytes[..length], count)?;
@@ -178,14 +163,15 @@ impl CountTable {
             // Where the bucket is full, its keys went on into those behind. Of these, the next that is another home has
             // its turn later.
             for at in home..home + num_parts {
-                let bucket = &other.buckets[at & (num_buckets - 1)];
-                for (&key, &count) in bucket.keys.iter().zip(&bucket.counts) {
+                let CacheLines((keys, counts)) = &other.buckets[at & (num_buckets - 1)];
+                for (&key, &count) in keys.iter().zip(counts) {
                     let hash = word_key::hash(key);
                     if key != 0 && part_of(hash, log_parts) == index {
                         self.add_short(key, self.bucket_of(hash), count);
                     }
                 }
-                if !bucket.is_full() {
+                let is_full = keys[1] != 0;
+                if !is_full {
                     break;
                 }
             }
@@ -236,61 +222,50 @@ fn part_of(hash: u64, log_parts: u32) -> usize {
 /// The pretokens that wait for their memory at the same time.
 const WAITING: usize = 64;
 
-/// Adds pretokens of one text to a table, a few at a time: while the next ones are scanned, the memory that the first
-/// of them will be counted in is on its way.
+/// Adds pretokens of one text to a table, a few at a time: while the keys of the next ones are made, the memory that the
+/// first of them will be counted in is on its way.
 struct Counter<'a> {
     table: &'a mut CountTable,
+    /// Each pretoken counts so many times.
     weight: u64,
     text: &'a [u8],
     /// Where the next pretoken starts.
     start: usize,
-    /// The bucket of a key is so much of its hash: the table is not one of a part of all hashes.
-    mask: usize,
+    /// Keys and their hashes.
     waiting: [(u128, u64); WAITING],
-    num_waiting: usize,
 }
 
 impl<'a> Counter<'a> {
-    /// Each pretoken counts `weight` times. Those that wait in the end are for the caller to count.
     fn new(table: &'a mut CountTable, weight: u64, text: &'a [u8]) -> Self {
-        let mask = table.buckets.len() - 1;
-        Self { table, weight, text, start: 0, mask, waiting: [(0, 0); WAITING], num_waiting: 0 }
+        Self { table, weight, text, start: 0, waiting: [(0, 0); WAITING] }
     }
 
-    /// Counts the pretoken from where the last one ended to `end`.
-    #[inline]
-    fn add(&mut self, end: usize) {
-        let range = self.start..end;
-        self.start = end;
-        let Some(key) = word_key::pack(self.text, &range) else {
-            return self.add_long(range);
-        };
-        let hash = word_key::hash(key);
-        // `get` rather than indices: nothing can panic here.
-        if let Some(bucket) = self.table.buckets.get(hash as usize & self.mask) {
-            raw::prefetch(bucket);
+    /// Counts the pretokens from where the last one ended, by their ends.
+    fn add_all(&mut self, ends: &[usize]) {
+        for ends in ends.chunks(WAITING) {
+            // The table is not one of a part of all hashes: the last bits of a hash are the bucket's.
+            let mask = self.table.buckets.len() - 1;
+            let mut num_waiting = 0;
+            for &end in ends {
+                let range = std::mem::replace(&mut self.start, end)..end;
+                let Some(key) = word_key::pack(self.text, &range) else {
+                    self.table.long.add(&self.text[range], self.weight);
+                    continue;
+                };
+                let hash = word_key::hash(key);
+                // `get` rather than indices: nothing can panic here.
+                if let Some(bucket) = self.table.buckets.get(hash as usize & mask) {
+                    raw::prefetch(bucket);
+                }
+                if let Some(next) = self.waiting.get_mut(num_waiting) {
+                    *next = (key, hash);
+                }
+                num_waiting += 1;
+            }
+            for &(key, hash) in &self.waiting[..num_waiting] {
+                self.table.add_short(key, hash as usize & (self.table.buckets.len() - 1), self.weight);
+            }
         }
-        if let Some(next) = self.waiting.get_mut(self.num_waiting) {
-            *next = (key, hash);
-        }
-        self.num_waiting += 1;
-        if self.num_waiting == WAITING {
-            self.count_waiting();
-        }
-    }
-
-    #[inline(never)]
-    fn add_long(&mut self, range: Range<usize>) {
-        self.table.long.add(&self.text[range], self.weight);
-    }
-
-    #[inline(never)]
-    fn count_waiting(&mut self) {
-        for &(key, hash) in &self.waiting[..self.num_waiting] {
-            self.table.add_short(key, hash as usize & (self.table.buckets.len() - 1), self.weight);
-        }
-        self.num_waiting = 0;
-        self.mask = self.table.buckets.len() - 1;
     }
 }
 
@@ -330,9 +305,7 @@ mod tests {
                 *expected.entry(pretoken.clone()).or_default() += 2 * weight;
                 let table = &mut tables[index % num_tables];
                 table.add(pretoken, 0..pretoken.len(), *weight);
-                let mut counter = Counter::new(table, *weight, pretoken);
-                counter.add(pretoken.len());
-                counter.count_waiting();
+                Counter::new(table, *weight, pretoken).add_all(&[pretoken.len()]);
             }
             prop_assert_eq!(counts_of(&CountTable::merge_all(tables, num_threads)), expected);
         }
@@ -352,9 +325,7 @@ mod tests {
                         text += &"x".repeat(number % 100);
                     }
                     table.add(text.as_bytes(), 0..text.len(), 1 << 33);
-                    let mut counter = Counter::new(&mut table, 1, text.as_bytes());
-                    counter.add(text.len());
-                    counter.count_waiting();
+                    Counter::new(&mut table, 1, text.as_bytes()).add_all(&[text.len()]);
                 }
                 assert_eq!(table.len(), last - first);
                 tables.push(table);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::cache::MAX_SCRATCH;
 use super::merge::reserve;
 use super::{CacheGuard, Recognised, Tokenizer};
 use crate::control::Control;
@@ -36,17 +37,14 @@ impl Tokenizer {
         control: &Control,
     ) -> Result<Vec<u32>> {
         if text.len() <= CHUNK_BYTES {
-            let mut ids = Vec::new();
-            // Three bytes a token are few for any language; growing once more costs less than guessing low.
-            reserve(&mut ids, text.len() / 3 + 1)?;
-            self.encode_into(text, specials, CacheGuard::new(self).cache(), &mut ids, control)?;
-            return Ok(ids);
+            return self.encode_short(text, specials, control);
         }
         control.begin("encode", text.len() as u64);
         let ranges = chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES);
         if num_threads == 1 {
             let mut ids = Vec::new();
-            reserve(&mut ids, text.len() / 4 + 1)?;
+            // More than English comes to, less than Thai: what is not used is not touched.
+            reserve(&mut ids, text.len() / 2 + 1)?;
             prefer_huge_pages(&mut ids);
             let mut cache = CacheGuard::new(self);
             for range in ranges {
@@ -65,6 +63,23 @@ impl Tokenizer {
             },
         )?;
         concatenate(parts)
+    }
+
+    /// In memory that is kept for the next short text, and then copied: a guess of the length would leave a third of each
+    /// array unused, and to touch new memory takes longer than to encode into old.
+    fn encode_short(&self, text: &str, specials: &Recognised, control: &Control) -> Result<Vec<u32>> {
+        let mut guard = CacheGuard::new(self);
+        let cache = guard.cache();
+        let mut scratch = std::mem::take(&mut cache.scratch);
+        scratch.clear();
+        self.encode_into(text, specials, cache, &mut scratch, control)?;
+        let mut ids = Vec::new();
+        ids.try_reserve_exact(scratch.len()).map_err(|_| Error::OutOfMemory(scratch.len() * size_of::<u32>()))?;
+        ids.extend_from_slice(&scratch);
+        if scratch.capacity() <= MAX_SCRATCH {
+            cache.scratch = scratch;
+        }
+        Ok(ids)
     }
 
     /// The ids of each text, as [`encode_with`](Self::encode_with) gives them.
@@ -141,7 +156,6 @@ impl Tokenizer {
         control: &Control,
     ) -> Result<u64> {
         control.check()?;
-        reserve(out, range.len() / 4 + 1)?;
         let num_special = self.encode_into(&text[range.clone()], specials, cache, out, control)?;
         control.advance(range.len() as u64);
         Ok(num_special)

@@ -3,6 +3,8 @@
 //! To find a word's next merge takes few instructions that each wait for the one before. So several words take turns:
 //! while one waits, the processor goes on with another. Eight at a time take a third of the time of one by one.
 
+#![allow(clippy::inline_always)] // to be compiled for the kind of processor that the caller is compiled for
+
 use super::merge::{MergeTable, NONE};
 
 /// The longest word, in symbols.
@@ -33,7 +35,7 @@ impl<const W: usize> Lane<W> {
     const IDLE: Self = Self { symbols: [0; W], merges: [NO_MERGE; W], alive: 0, changed: 0 };
 
     /// 1 to `W` bytes.
-    #[inline]
+    #[inline(always)]
     fn of_bytes(table: &MergeTable, word: &[u8]) -> Self {
         let mut lane = Self::IDLE;
         for (place, &byte) in word.iter().enumerate() {
@@ -61,7 +63,7 @@ impl<const W: usize> Lane<W> {
     }
 
     /// Applies the next merge; returns whether there was one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn step(&mut self, table: &MergeTable) -> bool {
         let mut changed = std::mem::take(&mut self.changed);
         while changed != 0 {
@@ -121,6 +123,7 @@ fn merge_at(rank: u32, place: usize) -> i32 {
 }
 
 /// Merges numbered words of 1 to `W` bytes; `visit` is called with the number of each and its ids, in any order.
+#[inline(always)]
 pub(super) fn merge_words<'w, const W: usize>(
     table: &MergeTable,
     words: impl ExactSizeIterator<Item = (usize, &'w [u8])>,

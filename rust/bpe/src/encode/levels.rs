@@ -84,7 +84,7 @@ impl Subwords {
         let key = key | WORD;
         let cache = &mut cache.short;
         let bucket = cache.bucket_of(key);
-        if let (places, true) = cache.look_up(bucket, key) {
+        if let Some(places) = cache.find(bucket, key) {
             return append(symbols, cache.ids(&places));
         }
         let first = symbols.len();

@@ -1,8 +1,11 @@
-//! The pretokens of a text to ids, some dozens at a time.
+//! The pretokens of a text to ids, some hundred at a time.
 //!
-//! A pretoken waits until the memory that it will be looked up in has arrived: the cache is larger than the
-//! processor's own, and waiting for each line in turn took half of all time. Those that are in the cache then pass
-//! without a branch; those that are not are merged side by side.
+//! Frequent ones are found in a table so small that it is always at hand, and pass without a branch. The rare ones among
+//! them are then looked for in large tables, together: waiting for the memory of each in turn took half of all time.
+//! What is not there either is merged, several side by side (see [`lanes`](super::lanes)). At last the ids of all are
+//! written one after the other.
+
+#![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
 
 use std::ops::Range;
 
@@ -13,12 +16,18 @@ use super::pieces::encode_through_window;
 use super::{Tokenizer, text::append};
 use crate::control::Control;
 use crate::error::Result;
+use crate::raw::append::append_counted;
+use crate::raw::modern;
 use crate::word_key;
 
 /// The pretokens that wait: enough of them that those to be merged keep each other company.
 const CAPACITY: usize = 256;
 /// A bit for each.
 type Bits = [u64; CAPACITY / 64];
+/// The places of an entry, which are copied whole and counted: it takes no branch on how many are ids.
+const PLACES: usize = NearTable::INLINE + 1;
+/// A key that no pretoken has: its length would be 255.
+const NO_KEY: u128 = u128::MAX;
 
 /// Takes the pretokens of a text in order and appends their ids.
 pub(super) struct Pending<'a> {
@@ -38,17 +47,12 @@ pub(super) struct Pending<'a> {
 pub(crate) struct Waiting {
     ends: [usize; CAPACITY],
     keys: [u128; CAPACITY],
+    /// Where the large tables have them.
     buckets: [u32; CAPACITY],
-    found: [[u32; NearTable::INLINE + 1]; CAPACITY],
-    /// Those of more than 15 bytes.
-    is_long: Bits,
-    /// Those of them that are not looked up.
-    is_whole: Bits,
-    /// Ids that do not stand in `found`, and where.
+    /// The entries of most, and the ids of the others and where they are.
+    found: [[u32; PLACES]; CAPACITY],
     fresh: Vec<u32>,
     fresh_ranges: [(u32, u32); CAPACITY],
-    /// Where the ids of 64 pretokens are put together.
-    ids: [u32; 64 * (word_key::MAX_LONG_LEN + 1)],
     /// Those that have to be merged, of up to 15 and of more bytes.
     missed: (Vec<u8>, Vec<u8>),
 }
@@ -59,12 +63,9 @@ impl Default for Waiting {
             ends: [0; CAPACITY],
             keys: [0; CAPACITY],
             buckets: [0; CAPACITY],
-            found: [[0; NearTable::INLINE + 1]; CAPACITY],
-            is_long: Bits::default(),
-            is_whole: Bits::default(),
+            found: [[0; PLACES]; CAPACITY],
             fresh: Vec::new(),
             fresh_ranges: [(0, 0); CAPACITY],
-            ids: [0; 64 * (word_key::MAX_LONG_LEN + 1)],
             missed: Default::default(),
         }
     }
@@ -85,35 +86,17 @@ impl Waiting {
         Ok(())
     }
 
+    #[inline]
     fn fresh(&self, place: usize) -> &[u32] {
         let (start, end) = self.fresh_ranges[place];
         &self.fresh[start as usize..end as usize]
     }
 
-    /// The ids of the pretokens at `places`, at most 64 of which none is `whole`.
-    #[inline]
-    fn gather(&mut self, places: Range<usize>, mut rare: u64) -> &[u32] {
-        let Self { ids, found, fresh, fresh_ranges, .. } = self;
-        let mut length = 0;
-        let mut next = places.start;
-        // To copy all places of an entry and count those in use takes no branch on how many they are.
-        loop {
-            let end = places.end.min(places.start / 64 * 64 + rare.trailing_zeros() as usize);
-            for found in &found[next..end] {
-                ids[length..=length + NearTable::INLINE].copy_from_slice(found);
-                length += found[NearTable::INLINE] as usize;
-            }
-            if end == places.end {
-                return &ids[..length];
-            }
-            let (start, stop) = fresh_ranges[end];
-            for &id in &fresh[start as usize..stop as usize] {
-                ids[length] = id;
-                length += 1;
-            }
-            rare &= rare - 1;
-            next = end + 1;
-        }
+    /// Forgets all that is known of pretokens.
+    fn clear(&mut self) {
+        self.fresh.clear();
+        self.missed.0.clear();
+        self.missed.1.clear();
     }
 }
 
@@ -125,7 +108,7 @@ impl<'a> Pending<'a> {
         out: &'a mut Vec<u32>,
         control: &'a Control,
     ) -> Self {
-        (cache.waiting.is_long, cache.waiting.is_whole) = Default::default();
+        cache.waiting.clear();
         Self { tokenizer, text, cache, out, control, start: 0, end: 0, length: 0 }
     }
 
@@ -154,130 +137,115 @@ impl<'a> Pending<'a> {
     fn push_long(&mut self, end: usize) -> Result<()> {
         let (tokenizer, text, range) = (self.tokenizer, self.text, self.end..end);
         if tokenizer.levels.is_some() || tokenizer.token_of(&text[range.clone()]).is_some() {
-            return self.put_long(end, true);
+            return self.encode_whole(end);
         }
         // Scripts whose characters have three bytes, behind a space or not. Those of two bytes are divided by spaces.
         let is_dense = text[range.start] >= 0xE0 || text[range.start + 1] >= 0xE0;
         if is_dense {
             tokenizer.joints.for_each_piece(text, range, |end| match end - self.end {
                 0..=word_key::MAX_LEN => self.put(end),
-                length => self.put_long(end, length > word_key::MAX_LONG_LEN),
+                _ => self.put_long(end),
             })
         } else {
-            self.put_long(end, range.len() > word_key::MAX_LONG_LEN)
+            self.put_long(end)
         }
     }
 
-    fn put_long(&mut self, end: usize, is_whole: bool) -> Result<()> {
-        let bit = 1 << (self.length % 64);
-        self.cache.waiting.is_long[self.length / 64] |= bit;
-        if is_whole {
-            self.cache.waiting.is_whole[self.length / 64] |= bit;
-        } else if let Some(key) = word_key::pack_long(self.text, &(self.end..end)) {
-            self.cache.waiting.buckets[self.length] = self.cache.long.bucket_of(key);
-        }
+    fn put_long(&mut self, end: usize) -> Result<()> {
+        let Some(key) = word_key::pack_long(self.text, &(self.end..end)) else { return self.encode_whole(end) };
+        self.cache.waiting.buckets[self.length] = self.cache.long.bucket_of(key);
         self.put(end)
     }
 
     /// Appends the ids of all that wait.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.control.check()?;
+        modern(self, Self::flush_here)
+    }
+
+    /// Compiled into [`flush`](Self::flush) with all that it calls, once for each kind of processor.
+    #[inline(always)]
+    fn flush_here(&mut self) -> Result<()> {
         let num_pretokens = std::mem::take(&mut self.length);
-        self.look_up_near(num_pretokens);
-        let rare = self.look_up_rare(num_pretokens)?;
-        for (block, rare) in rare.into_iter().enumerate().take(num_pretokens.div_ceil(64)) {
-            let mut whole = self.cache.waiting.is_whole[block];
-            let mut next = 64 * block;
-            let last = num_pretokens.min(next + 64);
-            loop {
-                let end = last.min(64 * block + whole.trailing_zeros() as usize);
-                let before = rare.unbounded_shr((next % 64) as u32).unbounded_shl((next % 64) as u32);
-                append(self.out, self.cache.waiting.gather(next..end, before))?;
-                if end == last {
-                    break;
-                }
-                self.encode_whole(self.cache.waiting.range(self.start, end))?;
-                whole &= whole - 1;
-                next = end + 1;
-            }
+        self.make_keys(num_pretokens);
+        let mut rare = self.look_up_frequent(num_pretokens);
+        if rare != Bits::default() {
+            self.look_for(&mut rare)?;
         }
-        (self.cache.waiting.is_long, self.cache.waiting.is_whole) = Default::default();
+        self.write(num_pretokens, rare)?;
+        if !self.cache.waiting.fresh.is_empty() {
+            self.remember();
+        }
         self.start = self.end;
         Ok(())
     }
 
     /// The keys of all that wait, and where the small table would have them.
-    fn look_up_near(&mut self, num_pretokens: usize) {
+    #[inline(always)]
+    fn make_keys(&mut self, num_pretokens: usize) {
         let Cache { near, waiting, .. } = &mut *self.cache;
+        let Waiting { ends, keys, buckets, .. } = &mut **waiting;
         let mut start = self.start;
-        let Waiting { ends, keys, buckets, is_long, .. } = &mut **waiting;
-        for (place, ((key, bucket), end)) in keys.iter_mut().zip(buckets).zip(&*ends).enumerate().take(num_pretokens) {
-            if let Some(packed) = word_key::pack(self.text, &(start..*end)) {
+        for ((key, bucket), &end) in keys.iter_mut().zip(buckets).zip(&*ends).take(num_pretokens) {
+            if let Some(packed) = word_key::pack(self.text, &(start..end)) {
                 *key = packed;
                 *bucket = near.bucket_of(packed);
             } else {
-                debug_assert!(is_long[place / 64] >> (place % 64) & 1 == 1);
+                *key = NO_KEY; // it will be looked up elsewhere, in a bucket that is known
             }
-            start = *end;
+            start = end;
         }
     }
 
-    /// Fills `found`, and `fresh` for the pretokens that are returned.
-    fn look_up_rare(&mut self, num_pretokens: usize) -> Result<Bits> {
+    /// Fills `found` but for those that are returned.
+    #[inline(always)]
+    fn look_up_frequent(&mut self, num_pretokens: usize) -> Bits {
         let Cache { near, waiting, .. } = &mut *self.cache;
-        let Waiting { keys, buckets, found, is_long, .. } = &mut **waiting;
+        let Waiting { keys, buckets, found, .. } = &mut **waiting;
         let mut rare = Bits::default();
-        for (block, (rare, is_long)) in rare.iter_mut().zip(is_long).enumerate().take(num_pretokens.div_ceil(64)) {
+        for (block, rare) in rare.iter_mut().enumerate().take(num_pretokens.div_ceil(64)) {
             let places = 64 * block..num_pretokens.min(64 * block + 64);
             let queries = keys[places.clone()].iter().zip(&buckets[places.clone()]);
             let mut is_missing = 0;
             for (place, ((key, bucket), found)) in queries.zip(&mut found[places]).enumerate() {
-                let (places, is_hit) = near.look_up(*bucket, *key);
-                *found = places;
+                let (entry, is_hit) = near.look_up(*bucket, *key);
+                *found = entry;
                 is_missing |= u64::from(!is_hit) << place;
             }
-            *rare = is_missing | *is_long;
+            *rare = is_missing;
         }
-        if rare == Bits::default() { Ok(rare) } else { self.find_rare(rare) }
+        rare
     }
 
-    /// Finds rare pretokens in the large tables or merges them; returns those that have too many ids for `found`.
-    fn find_rare(&mut self, rare: Bits) -> Result<Bits> {
+    /// Finds rare pretokens in the large tables or merges them; leaves those whose ids do not stand in `found`.
+    #[inline(always)]
+    fn look_for(&mut self, rare: &mut Bits) -> Result<()> {
         let Self { tokenizer, text, start, .. } = *self;
-        let Cache { near, short, long, waiting } = &mut *self.cache;
-        waiting.fresh.clear();
-        let mut left = rare;
-        for place in ones(rare) {
-            if waiting.is_long[place / 64] >> (place % 64) & 1 == 0 {
+        let Cache { near, short, long, waiting, .. } = &mut *self.cache;
+        let all = *rare;
+        for place in ones(all) {
+            if waiting.keys[place] != NO_KEY {
                 waiting.buckets[place] = short.bucket_of(waiting.keys[place]);
             }
         }
         let (mut missed_short, mut missed_long) = std::mem::take(&mut waiting.missed);
-        missed_short.clear();
-        missed_long.clear();
-        for place in ones(rare) {
-            let range = waiting.range(start, place);
-            if waiting.is_whole[place / 64] >> (place % 64) & 1 == 1 {
-                continue;
-            }
-            if waiting.is_long[place / 64] >> (place % 64) & 1 == 1 {
-                let key = word_key::pack_long(text, &range).expect("has been packed before");
-                match long.look_up(waiting.buckets[place], key) {
-                    (places, true) => waiting.put_fresh(place, long.ids(&places))?,
-                    (_, false) => missed_long.push(place as u8),
+        for place in ones(all) {
+            let (key, bucket) = (waiting.keys[place], waiting.buckets[place]);
+            if key == NO_KEY {
+                let key = word_key::pack_long(text, &waiting.range(start, place)).expect("has been packed before");
+                match long.find(bucket, key) {
+                    Some(entry) => waiting.put_fresh(place, long.ids(&entry))?,
+                    None => missed_long.push(place as u8),
                 }
-                continue;
-            }
-            let key = waiting.keys[place];
-            if let (places, true) = short.look_up(waiting.buckets[place], key) {
-                if places[ShortTable::INLINE] as usize <= ShortTable::INLINE {
-                    waiting.found[place] = places;
-                    left[place / 64] &= !(1 << (place % 64));
-                    near.insert(key, short.ids(&places));
+            } else if let Some(entry) = short.find(bucket, key) {
+                if entry[ShortTable::INLINE] as usize <= ShortTable::INLINE {
+                    waiting.found[place] = entry;
+                    rare[place / 64] &= !(1 << (place % 64));
+                    near.insert(key, short.ids(&entry));
                 } else {
-                    waiting.put_fresh(place, short.ids(&places))?;
+                    waiting.put_fresh(place, short.ids(&entry))?;
                 }
-            } else if let Some(id) = tokenizer.token_of(&text[range.clone()]) {
+            } else if let Some(id) = tokenizer.token_of(&text[waiting.range(start, place)]) {
                 waiting.put_fresh(place, &[id])?;
             } else {
                 missed_short.push(place as u8);
@@ -285,23 +253,48 @@ impl<'a> Pending<'a> {
         }
         merge_missed::<{ word_key::MAX_LEN + 1 }>(tokenizer, text, start, &missed_short, waiting)?;
         merge_missed::<{ word_key::MAX_LONG_LEN + 1 }>(tokenizer, text, start, &missed_long, waiting)?;
-        // Only now: what is put into a table may drive out what was found there.
-        for &place in &missed_short {
+        waiting.missed = (missed_short, missed_long);
+        Ok(())
+    }
+
+    /// Appends the ids of all, which stand in `fresh` for those that are `rare`, or else in `found`.
+    #[inline(always)]
+    fn write(&mut self, num_pretokens: usize, rare: Bits) -> Result<()> {
+        let Waiting { found, fresh, fresh_ranges, .. } = &*self.cache.waiting;
+        reserve(self.out, PLACES * num_pretokens + fresh.len())?;
+        let mut next = 0;
+        for rare in ones(rare) {
+            append_counted(self.out, &found[next..rare]);
+            let (start, end) = fresh_ranges[rare];
+            self.out.extend_from_slice(&fresh[start as usize..end as usize]);
+            next = rare + 1;
+        }
+        append_counted(self.out, &found[next..num_pretokens]);
+        Ok(())
+    }
+
+    /// Puts into the tables what was merged. Only now: it may drive out what was found there.
+    fn remember(&mut self) {
+        let Cache { short, long, waiting, .. } = &mut *self.cache;
+        for &place in &waiting.missed.0 {
             let place = usize::from(place);
             short.insert(waiting.keys[place], waiting.fresh(place));
         }
-        for &place in &missed_long {
+        for &place in &waiting.missed.1 {
             let place = usize::from(place);
-            let key = word_key::pack_long(text, &waiting.range(start, place)).expect("has been packed before");
-            long.insert(key, waiting.fresh(place));
+            if let Some(key) = word_key::pack_long(self.text, &waiting.range(self.start, place)) {
+                long.insert(key, waiting.fresh(place));
+            }
         }
-        waiting.missed = (missed_short, missed_long);
-        Ok(left)
+        waiting.clear();
     }
 
-    /// One that has no entry in the cache.
+    /// One that has no entry in the cache, after all that wait.
     #[cold]
-    fn encode_whole(&mut self, range: Range<usize>) -> Result<()> {
+    fn encode_whole(&mut self, end: usize) -> Result<()> {
+        self.flush()?;
+        let range = self.end..end;
+        self.skip_to(end);
         let Tokenizer { table, levels, vocab, .. } = self.tokenizer;
         if let Some(id) = self.tokenizer.token_of(&self.text[range.clone()]) {
             return append(self.out, &[id]);
@@ -326,6 +319,7 @@ fn ones(bits: Bits) -> impl Iterator<Item = usize> {
 }
 
 /// Puts the ids of words of fewer than `W` bytes into `fresh`.
+#[inline(always)]
 fn merge_missed<const W: usize>(
     tokenizer: &Tokenizer,
     text: &[u8],
@@ -344,6 +338,8 @@ fn merge_missed<const W: usize>(
     });
     Ok(())
 }
+
+const _: () = assert!(CAPACITY <= 1 << 8, "places are bytes");
 
 const _: () = assert!(CAPACITY <= 1 << 8, "places are bytes");
 const _: () = assert!(ShortTable::INLINE == NearTable::INLINE, "entries move from one to the other");

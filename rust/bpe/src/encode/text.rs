@@ -7,6 +7,7 @@ use super::{Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::Result;
 use crate::split::Segment;
+use crate::split::scan::MAX_ENDS;
 
 impl Tokenizer {
     /// Appends the ids of a text to `out`; the number of special tokens among them is returned.
@@ -19,6 +20,7 @@ impl Tokenizer {
         control: &Control,
     ) -> Result<u64> {
         let mut num_special = 0;
+        let mut ends = [0; MAX_ENDS];
         let mut pending = Pending::new(self, text.as_bytes(), cache, out, control);
         specials.tokens().for_each_segment(text, |segment| match segment {
             Segment::Special(index) => {
@@ -27,7 +29,9 @@ impl Tokenizer {
             }
             Segment::Text(offset, segment) => {
                 pending.skip_to(offset);
-                self.pattern.for_each_pretoken(segment, |range| pending.push(offset + range.end))?;
+                self.pattern.for_each_batch(text, offset..offset + segment.len(), &mut ends, |ends| {
+                    ends.iter().try_for_each(|&end| pending.push(end))
+                })?;
                 pending.flush()
             }
         })?;

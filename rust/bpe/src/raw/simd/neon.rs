@@ -1,4 +1,7 @@
 //! NEON, which is part of aarch64.
+//!
+//! Compiled by rustc 1.96 and run under emulation (QEMU 7.2, November 2026): the tests of the operations, of the classes of
+//! every code point, and of the scanners against the regular expressions passed. It has not been timed on a processor.
 
 use std::arch::aarch64::{
     uint8x16_t, vandq_u8, vceqq_u8, vcltq_u8, vcombine_u8, vcreate_u8, vdupq_n_u8, vgetq_lane_u64, vld1q_u8, vorrq_u8,
