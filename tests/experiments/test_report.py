@@ -83,6 +83,7 @@ def test_findings_follow_from_the_numbers(runs_dir):
     assert f"lowest loss is {best.mean:.4f} nats/token, of lr=0.01" in text
     assert "edge of stability lies between 0.01 and 1e+30" in text
     assert "Diverged: lr=1e+30." in text
+    assert "no longer learn" not in text  # a low rate that is slow is no rate that is too high
 
 
 def test_the_page_is_whole_and_needs_no_other_file(report):

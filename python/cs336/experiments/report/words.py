@@ -6,6 +6,8 @@ from cs336.experiments.bracket import edge_of_stability
 from cs336.experiments.report.studies import Study
 from cs336.experiments.table import Row, best_row, difference
 
+_LOST = 0.5  # nats above the best: several times what an ablation is reported to cost
+
 
 def findings(study: Study) -> Iterator[str]:
     """Yield what a study's table says."""
@@ -55,11 +57,19 @@ def _rate_sentences(study: Study) -> Iterator[str]:
         for row in study.rows
         if not row.num_open
     }
+    stable = {rate: loss for rate, loss in losses.items() if loss is not None}
+    if stable:
+        lowest = min(stable.values())
+        lost = [rate for rate, loss in stable.items() if loss > lowest + _LOST and loss > stable[min(stable)]]
+        if lost:
+            yield (
+                f"From {min(lost):g} on runs end more than {_LOST:g} nats above the best: "
+                "they do not diverge, but they no longer learn what the others do."
+            )
     edge = edge_of_stability(losses)
     if edge is None:
         yield "No rate diverged: the edge of stability lies above the highest one tried."
         return
-    stable = {rate: loss for rate, loss in losses.items() if loss is not None}
     best = min(stable, key=lambda rate: stable[rate])
     yield (
         f"The edge of stability lies between {edge[0]:g} and {edge[1]:g}; the best rate, {best:g}, is "
