@@ -116,6 +116,12 @@ def test_markdown_names_pictures_that_lie_beside_it(report):
     assert "**lr=0.01**" in text
 
 
+def test_names_in_pictures_are_whole(report):
+    svg = (report["markdown"].parent / "rates-step.svg").read_text()
+    assert ">lr=0.001<" in svg
+    assert not re.search(r'x="\d+\.\d{3}', svg)
+
+
 def test_a_report_of_the_same_runs_has_the_same_bytes(report, runs_dir, tmp_path):
     again = write_report([runs_dir], tmp_path / "again", title="What & why")
     assert again["page"].read_bytes() == report["page"].read_bytes()

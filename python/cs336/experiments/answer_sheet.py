@@ -173,7 +173,7 @@ class AnswerSheet:
             name, chosen = (files[0].stem, list(files)) if files else default_files(index)
             limit = None if files else self._limit_bytes(scale)
             folder = config.out / f"text-{index + 1}"
-            texts = texts_of(name, chosen, folder, valid=valid, limit_bytes=limit, valid_share=scale.valid_share)
+            texts = texts_of(name, chosen, folder, valid=valid, limit_bytes=limit, valid_share=self._valid_share(scale))
             found.append(texts)
         return found[0], found[1]
 
@@ -182,6 +182,13 @@ class AnswerSheet:
         if scale.limit_bytes is None or scale.minutes is None or self.config.minutes is None:
             return scale.limit_bytes
         return round(scale.limit_bytes * min(1.0, self.config.minutes / scale.minutes))
+
+    def _valid_share(self, scale: Scale) -> float:
+        """Return the share held out: a larger one of a smaller text, or its loss would be that of a few documents."""
+        limit = self._limit_bytes(scale)
+        if limit is None or scale.limit_bytes is None:
+            return scale.valid_share
+        return max(scale.valid_share, min(0.06, scale.valid_share * scale.limit_bytes / limit))
 
     def _prepare(self, texts: Texts, folder: Path, *, vocab_size: int) -> DataConfig:
         prepared: Prepared = prepare(

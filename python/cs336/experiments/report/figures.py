@@ -29,6 +29,7 @@ _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # told apart in print and by wh
 _INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
 _MOST_POINTS = 120
 _LONG_DECIMAL = re.compile(r"(\d+\.\d\d)\d+")  # hundredths of a point are below what can be seen
+_TAG = re.compile(r"<[^>]*>")  # what stands between tags is read by people
 _INDENT = re.compile(r"^ +", re.MULTILINE)
 _LABELS = {"step": "step", "tokens": "tokens", "elapsed_s": "wall clock"}
 
@@ -180,7 +181,8 @@ def _svg(figure: Figure) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cs336", **fonts}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return _INDENT.sub("", _LONG_DECIMAL.sub(r"\1", text[text.index("<svg") :]))
+    shorter = _TAG.sub(lambda tag: _LONG_DECIMAL.sub(r"\1", tag[0]), text[text.index("<svg") :])
+    return _INDENT.sub("", shorter)
 
 
 def _clock(seconds: float, _: int) -> str:
