@@ -29,11 +29,6 @@ class ShardedIds:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes as one array."""
-        return len(self) * self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> int:
         """As an array has it."""
         return len(self) * self.dtype.itemsize
 

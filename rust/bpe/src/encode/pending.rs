@@ -340,6 +340,4 @@ fn merge_missed<const W: usize>(
 }
 
 const _: () = assert!(CAPACITY <= 1 << 8, "places are bytes");
-
-const _: () = assert!(CAPACITY <= 1 << 8, "places are bytes");
 const _: () = assert!(ShortTable::INLINE == NearTable::INLINE, "entries move from one to the other");
