@@ -67,4 +67,8 @@ def _run(arguments: list[str]) -> int:
         )
     except SystemExit as stop:  # --help, or arguments that the parser refuses
         return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the help did not go out: parsing touches no other file
+        raise OSError(error.errno, error.strerror, "stdout") from error
     return command.run()

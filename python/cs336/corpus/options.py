@@ -1,11 +1,12 @@
 """What a corpus is made with."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cs336.tokenizer import Tokenizer
-from cs336.tokenizer.tokenizer import END_OF_TEXT
+if TYPE_CHECKING:
+    from cs336.tokenizer import Tokenizer
 
+END_OF_TEXT = "<|endoftext|>"
 DEFAULT_TOKENS_PER_SHARD = 100_000_000
 DEFAULT_MAX_RECORD_BYTES = 128 << 20
 DEFAULT_TASK_BYTES = 1 << 30
@@ -65,7 +66,7 @@ class CorpusOptions:
         if self.whole_files and self.separator is not None:
             raise ValueError("give either a separator or whole_files: a file that is one document has no separators")
 
-    def eos_id(self, tokenizer: Tokenizer) -> int:
+    def eos_id(self, tokenizer: "Tokenizer") -> int:
         """Return the id after each document.
 
         Raises:
