@@ -17,7 +17,7 @@ use super::{Tokenizer, text::append};
 use crate::control::Control;
 use crate::error::Result;
 use crate::raw::append::append_counted;
-use crate::raw::modern;
+use crate::raw::simd::{Instructions, Job, Simd};
 use crate::word_key;
 
 /// The pretokens that wait: enough of them that those to be merged keep each other company.
@@ -117,9 +117,35 @@ impl<'a> Pending<'a> {
         (self.start, self.end) = (at, at);
     }
 
+    /// Takes the pretokens that end at `ends`, one behind the other from the end of the last one.
+    #[inline]
+    pub(super) fn take(&mut self, ends: &[usize]) -> Result<()> {
+        ends.chunks(CAPACITY).try_for_each(|ends| self.take_some(ends))
+    }
+
+    /// At most as many as can wait.
+    #[inline]
+    fn take_some(&mut self, ends: &[usize]) -> Result<()> {
+        let (mut last, mut are_short) = (self.end, true);
+        for &end in ends {
+            are_short &= end - last <= word_key::MAX_LEN;
+            last = end;
+        }
+        if !are_short {
+            return ends.iter().try_for_each(|&end| self.push(end));
+        }
+        if self.length + ends.len() > CAPACITY {
+            self.flush()?;
+        }
+        self.cache.waiting.ends[self.length..][..ends.len()].copy_from_slice(ends);
+        self.end = last;
+        self.length += ends.len();
+        if self.length == CAPACITY { self.flush() } else { Ok(()) }
+    }
+
     /// Takes the pretoken from the end of the last one to `end`.
     #[inline]
-    pub(super) fn push(&mut self, end: usize) -> Result<()> {
+    fn push(&mut self, end: usize) -> Result<()> {
         if end - self.end > word_key::MAX_LEN { self.push_long(end) } else { self.put(end) }
     }
 
@@ -160,7 +186,7 @@ impl<'a> Pending<'a> {
     /// Appends the ids of all that wait.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.control.check()?;
-        modern(self, Self::flush_here)
+        Instructions::best().run(Flush(self))
     }
 
     /// Compiled into [`flush`](Self::flush) with all that it calls, once for each kind of processor.
@@ -304,6 +330,18 @@ impl<'a> Pending<'a> {
         }
         let length_of = |id| vocab.bytes(id).map_or(0, <[u8]>::len);
         encode_through_window(table, length_of, &self.text[range], self.out, self.control)
+    }
+}
+
+/// What is done with those that wait, compiled for each set of instructions.
+struct Flush<'a, 'b>(&'a mut Pending<'b>);
+
+impl Job for Flush<'_, '_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Result<()> {
+        self.0.flush_here()
     }
 }
 

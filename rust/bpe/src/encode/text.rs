@@ -29,9 +29,8 @@ impl Tokenizer {
             }
             Segment::Text(offset, segment) => {
                 pending.skip_to(offset);
-                self.pattern.for_each_batch(text, offset..offset + segment.len(), &mut ends, |ends| {
-                    ends.iter().try_for_each(|&end| pending.push(end))
-                })?;
+                self.pattern
+                    .for_each_batch(text, offset..offset + segment.len(), &mut ends, |ends| pending.take(ends))?;
                 pending.flush()
             }
         })?;

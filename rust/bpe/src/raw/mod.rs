@@ -22,30 +22,6 @@ pub(crate) fn map_file(file: &File) -> io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
-/// `work(argument)`, compiled for processors of the last ten years if this is one of them: what is compiled into `work`
-/// may then use vectors of 32 bytes and instructions for bits that not every x86-64 has. The result is the same.
-#[inline]
-pub(crate) fn modern<T, R>(argument: T, work: impl FnOnce(T) -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-        fn with_features<T, R>(argument: T, work: impl FnOnce(T) -> R) -> R {
-            work(argument)
-        }
-
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-            && is_x86_feature_detected!("lzcnt")
-            && is_x86_feature_detected!("popcnt")
-        {
-            // SAFETY: the processor has the features that the function is compiled for.
-            return unsafe { with_features(argument, work) };
-        }
-    }
-    work(argument)
-}
-
 /// Asks for these bytes of a file to be written to disk soon, so that a sync later finds little left to do. Only a hint.
 pub(crate) fn start_writeback(file: &File, start: u64, length: u64) {
     #[cfg(target_os = "linux")]
