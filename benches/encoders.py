@@ -5,6 +5,7 @@ one array of it, outside the timing.
 """
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +101,7 @@ def flat(result: Any) -> np.ndarray:
     return np.asarray(result, dtype=np.uint32)
 
 
-class Encoder:
+class Encoder(ABC):
     """One tool with a vocabulary loaded."""
 
     def __init__(self, vocabulary: Vocabulary, threads: int) -> None:
@@ -108,8 +109,9 @@ class Encoder:
         self.threads = threads
         self.load()
 
+    @abstractmethod
     def load(self) -> None:
-        raise NotImplementedError
+        """Load the tool and its vocabulary; untimed."""
 
     def text_to_list(self, text: str) -> Any:
         raise UnsupportedError("no lists of ids")

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from cs336._disk import sync_directory
+
 try:
     import fcntl
 except ImportError:  # Windows has no such lock
@@ -27,7 +29,7 @@ def write_file(path: Path, content: bytes) -> None:
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         raise _named(error, path, size_bytes=len(content)) from error
 
@@ -73,7 +75,7 @@ def finish_directory(path: Path) -> None:
     aside, replaced = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".replaced")
     try:
         for directory in (*(entry for entry in aside.rglob("*") if entry.is_dir()), aside):
-            _sync_directory(directory)
+            sync_directory(directory)
         if path.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             path.rename(replaced)
@@ -82,7 +84,7 @@ def finish_directory(path: Path) -> None:
         if replaced.exists() and not path.exists():  # it failed between the renames, now or in an earlier process
             replaced.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -129,17 +131,6 @@ def _sole_writer(directory: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # some network file systems cannot lock a directory
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make renames inside a directory survive a power loss."""
-    if os.name == "nt":  # directories cannot be opened there; NTFS journals renames itself
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

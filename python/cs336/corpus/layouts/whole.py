@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cs336._disk import sync_directory
+
 
 class WholeFile:
     """Written beside its name; `commit` syncs and renames it."""
@@ -53,7 +55,7 @@ class WholeFile:
             os.fsync(self._file.fileno())
             self._file.close()
             self._aside.replace(self.path)
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         except OSError as error:
             self.abandon()
             raise OSError(error.errno, error.strerror, str(self.path)) from error
@@ -63,14 +65,3 @@ class WholeFile:
         with contextlib.suppress(OSError):
             self._file.close()
         self._aside.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename survive a power loss."""
-    if os.name == "nt":  # directories cannot be opened there; NTFS journals renames itself
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
