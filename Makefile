@@ -18,7 +18,7 @@ TARGET ?= encode
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python handout lint format bench fuzz asan wheel docs clean
+.PHONY: help setup demo test test-rust test-python handout lint format bench gpu fuzz asan wheel docs clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ bench: setup  ## time us beside our peers, tables and plots to bench-results/ (i
 	$(BIN)/python benches/train_bpe.py --out bench-results $(ARGS)
 	$(BIN)/python benches/superbpe.py --out bench-results $(ARGS)
 	$(BIN)/python benches/encode.py --out bench-results $(ARGS)
+
+gpu: setup  ## all that needs a CUDA GPU: its tests, then a training step beside nanoGPT's, tables to bench-results/
+	$(BIN)/python -m pytest -m gpu -rs
+	$(BIN)/python benches/train_step.py --preset h200 --out bench-results $(ARGS)
 
 fuzz: $(ENVIRONMENT)  ## search for input that breaks the core: make fuzz TARGET=scanners|loaders|encode SECONDS=60
 	RUSTFLAGS="$(COVERAGE)" cargo run --locked --profile fuzz --target $(HOST) -p bpe-fuzz --features libfuzzer \
