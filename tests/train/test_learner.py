@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,25 @@ def test_gradients_of_an_attempt_that_ran_out_of_memory_are_forgotten(
     learner._compute_loss = fails_once
     _, norm = learner.gradients(dataset, 0)
     torch.testing.assert_close(norm, Learner(config).gradients(dataset, 0)[1], rtol=1e-5, atol=0)
+
+
+def test_what_an_attempt_computed_is_gone_before_the_next_one_begins(
+    config: TrainConfig, dataset: TokenDataset
+) -> None:
+    learner, computed, is_gone = Learner(config), [], []
+    compute = learner._compute_loss
+
+    def runs_out_after_some_layers(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if len(inputs) == 8:
+            activations = torch.zeros(4)
+            computed.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(inputs, targets)
+
+    learner._compute_loss = runs_out_after_some_layers
+    learner.on_notice = lambda _: is_gone.append(computed[0]() is None)
+    learner.gradients(dataset, 0)
+    assert is_gone == [True]
 
 
 def test_memory_that_runs_out_later_or_with_one_sequence_is_an_error(

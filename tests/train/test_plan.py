@@ -51,7 +51,7 @@ def test_cuda_graphs_are_for_steps_of_one_small_micro_batch(changes: dict[str, A
 
 
 def test_the_chunks_of_the_loss_suit_the_device() -> None:
-    assert planned().loss_chunk_size == 256
+    assert planned().loss_chunk_size == 512
     assert planned(loss_chunk_size=None).loss_chunk_size is None
     assert planned(loss_chunk_size=7).loss_chunk_size == 7
     on_gpu = dataclasses.replace(CONFIG, micro_batch_size=8)

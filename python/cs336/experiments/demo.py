@@ -39,7 +39,7 @@ _SMALLEST_VOCAB = 257
 # On two cores of a CPU: seconds to compile the demo's step with an empty cache, and again from it when the run begins;
 # how many times as fast the step is then; seconds for a sampled token.
 _COMPILE_S = 60.0
-_COMPILED_GAIN = 1.3
+_COMPILED_GAIN = 1.23
 _SAMPLED_TOKEN_S = 0.006
 _MARKER = "demo.json"
 _OWN_NAMES = (
@@ -68,7 +68,7 @@ class DemoConfig:
         num_samples: How often samples are taken while it learns.
         sample_tokens: Tokens in a sample.
         prompts: What the samples continue; the first one is followed while the model learns.
-        compile: Compile the training step; None does so where it pays: with a C++ compiler, from some six minutes on.
+        compile: Compile the training step; None does so where it pays: with a C++ compiler, from some eight minutes on.
         seed: Determines weights, batches and samples.
         device: auto, cpu or cuda.
     """

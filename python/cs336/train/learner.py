@@ -153,7 +153,8 @@ class Learner:
             except (RuntimeError, MemoryError) as error:
                 if self._has_fitted or not is_out_of_memory(error):
                     raise
-                self._halve_micro_batch(error)
+                self._require_smaller_micro_batch(error)
+            self._halve_micro_batch()  # only here: the error's traceback holds on to what was computed
         self._has_fitted = True
         max_norm = self.config.optim.max_grad_norm
         norm = clip_gradients(self.model.parameters(), math.inf if max_norm is None else max_norm)
@@ -171,13 +172,15 @@ class Learner:
             loss += part.detach()
         return loss
 
-    def _halve_micro_batch(self, error: BaseException) -> None:
-        """Make room: forget what was begun, and take half as many sequences at a time."""
+    def _require_smaller_micro_batch(self, error: BaseException) -> None:
         if self.micro_batch_size == 1 or self.ranks.are_several:
             raise RuntimeError(
                 f"out of memory with micro-batches of {self.micro_batch_size} sequences; "
                 "set a smaller micro_batch_size, or a smaller model or context"
             ) from error
+
+    def _halve_micro_batch(self) -> None:
+        """Make room: forget what was begun, and take half as many sequences at a time."""
         size = largest_divisor(self.num_rows, at_most=self.micro_batch_size // 2)
         self.on_notice(
             f"out of memory with micro-batches of {self.micro_batch_size} sequences: going on with {size}; "
