@@ -1,6 +1,5 @@
 """Gradient clipping by the norm of all gradients together."""
 
-import functools
 from collections.abc import Iterable
 
 import torch
@@ -26,7 +25,7 @@ def clip_gradients(params: Iterable[torch.nn.Parameter], max_norm: float, eps: f
     grads = [param.grad for param in params if param.grad is not None]
     if not grads:
         return torch.zeros(())
-    wide = functools.reduce(torch.promote_types, (grad.dtype for grad in grads), torch.float32)
-    norm = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(grads, 2, dtype=wide))))
+    wide = [grad.to(torch.promote_types(grad.dtype, torch.float32)) for grad in grads]
+    norm = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(wide))))
     torch._foreach_mul_(grads, (max_norm / (norm + eps)).clamp(max=1.0))
     return norm
