@@ -77,7 +77,7 @@ def keep_freed_memory() -> bool:
 
     A step on a CPU frees nearly all that it allocates. glibc returns large blocks, and the end of the heap, to the
     system at once, and the next step gets them back page by page, each set to zero first: 120,000 page faults and a
-    sixth of the time of a step of the base model, uncompiled. It is for the whole process, and for good.
+    tenth of the time of a step of the base model, uncompiled. It is for the whole process, and for good.
     """
     if sys.platform != "linux":
         return False

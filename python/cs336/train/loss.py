@@ -90,9 +90,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 def _minus_one_at(ids: Int[Tensor, " rows"], rows: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows vocab"]:
     """Return the rows less one-hot vectors; they may be changed in place."""
-    if (
-        torch.compiler.is_compiling()
-    ):  # a comparison becomes part of one pass over the rows, an index would need its own
+    if torch.compiler.is_compiling():
+        # a comparison becomes part of one pass over the rows; an index would need a pass of its own
         return rows - (ids[:, None] == torch.arange(rows.shape[-1], device=rows.device)).to(rows.dtype)
     return rows.scatter_add_(-1, ids[:, None], rows.new_full((len(ids), 1), -1.0))
 

@@ -26,9 +26,9 @@ _LOSS_CHUNK_SIZE = {"cpu": 512, "cuda": 4096}
 _BYTES_PER_VALUE = {"fp32": 4, "bf16": 2}
 _USABLE_SHARE = 0.7  # of the free memory: the rest is fragments, workspaces and whatever the formula does not know
 # Seconds to compile; FLOP/s of a step as it is written (for each CPU thread); the share of it that compiling saves.
-_COMPILE_S = 40.0
-_WRITTEN_FLOPS_PER_S = {"cpu": 60e9, "cuda": 150e12}
-_SAVED_SHARE = {"cpu": 0.15, "cuda": 0.5}
+_COMPILE_S = 45.0
+_WRITTEN_FLOPS_PER_S = {"cpu": 80e9, "cuda": 150e12}
+_SAVED_SHARE = {"cpu": 0.18, "cuda": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
