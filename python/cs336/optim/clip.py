@@ -26,6 +26,6 @@ def clip_gradients(params: Iterable[torch.nn.Parameter], max_norm: float, eps: f
     if not grads:
         return torch.zeros(())
     wide = [grad.to(torch.promote_types(grad.dtype, torch.float32)) for grad in grads]
-    norm = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(wide))))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(wide))))
     torch._foreach_mul_(grads, (max_norm / (norm + eps)).clamp(max=1.0))
     return norm
