@@ -166,6 +166,10 @@ class _Shown:
         self._num_failures = 0
 
     def __call__(self, at: "Progress", /) -> None:
+        if at.shuffled_bytes is not None:
+            rate = at.shuffled_bytes / at.elapsed_s if at.elapsed_s else 0.0
+            self._watcher("shuffle", at.shuffled_bytes, at.bytes_to_shuffle, note=f"{rate / 1e6:,.0f} MB/s")
+            return
         self.last = at
         for failure in at.failures[self._num_failures :]:
             self._watcher.say(f"a task failed, the others go on: {failure}")

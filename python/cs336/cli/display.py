@@ -18,6 +18,7 @@ _STAGES = {
     "merge": "merging pairs",
     "encode": "encoding",
     "corpus": "making shards",
+    "shuffle": "shuffling",
     "verify": "verifying",
     "convert": "converting",
     "files": "counting files",
