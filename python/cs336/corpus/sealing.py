@@ -44,8 +44,8 @@ def totals_of(plan: Plan, done: Sequence[Journal], shards: Sequence[Shard]) -> d
     problems = [*_unequal_sums(totals, shards), *_unread_bytes(plan, reports)]
     if problems:
         raise ValueError(
-            f"{plan.directory}: the totals do not reconcile: {'; '.join(problems)}; this is a fault of ours: please report "
-            "it, with the directory's plan.json and journal"
+            f"{plan.directory}: the totals do not reconcile: {'; '.join(problems)}; this is a fault of ours: please "
+            "report it, with the directory's plan.json and journal"
         )
     check_budget(plan, totals["rejected"])
     return dict(totals)

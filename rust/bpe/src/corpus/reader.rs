@@ -250,6 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::documents::{Documents, InvalidUtf8, Reason, Tally};
+    use super::super::source::Format;
     use super::*;
 
     /// A file that is gone when the test is over.
