@@ -15,7 +15,7 @@ from typing import Any
 
 from cs336 import _bpe
 from cs336.corpus.planning import Plan
-from cs336.shards import SPLITS, Journal, Shard, Split, read_journal
+from cs336.shards import SPLITS, Journal, Shard, Split, checked_line, read_journal, shard_line
 
 Progress = Callable[[str, int, int], object]
 
@@ -53,8 +53,10 @@ def shuffle(
         _bpe.run_corpus_shuffle(
             plan.tokenizer, description, num_threads=num_threads, progress=progress, crash_at=crash_at
         )
-    done = read_journal(path).shards
-    return sorted(done, key=lambda shard: (SPLITS.index(shard.split), shard.shard))
+    done = sorted(read_journal(path).shards, key=lambda shard: (SPLITS.index(shard.split), shard.shard))
+    # They were listed as they became ready; the finished corpus tells nothing of that.
+    _bpe.write_file(path, b"".join(checked_line(shard_line(shard)) for shard in done))
+    return done
 
 
 def discard_unshuffled(plan: Plan) -> None:
