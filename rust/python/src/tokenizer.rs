@@ -264,6 +264,13 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// The numbers of tokens and of merges, and both as canonical bytes: what `cs336.tokenizer.content` packs, without
+    /// the header.
+    fn canonical_content<'py>(&self, py: Python<'py>) -> (usize, usize, Bound<'py, PyBytes>) {
+        let content = PyBytes::new(py, &py.detach(|| files::canonical_content(&self.core)));
+        (self.core.vocab().count(), self.core.merges().len(), content)
+    }
+
     /// The id of a token, None if it is none.
     fn token_to_id(&self, token: &[u8]) -> Option<u32> {
         self.core.token_to_id(token)

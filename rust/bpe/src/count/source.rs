@@ -86,7 +86,7 @@ pub(crate) fn for_each_document<T: Send>(
         documents.for_each(batch, &mut found.tally, |record| {
             reading.control.check()?;
             match record {
-                Ok(document) => return work(table, &document.text),
+                Ok(document) => return work(table, document.text),
                 Err(reject) if max_rejected == 0 => return Err(refused(source, &reject, 0)),
                 Err(reject) => {
                     *found.rejected.entry(reject.reason).or_default() += 1;

@@ -2,6 +2,7 @@
 
 pub(crate) mod atomic;
 mod byte_chars;
+mod content;
 pub mod gpt2;
 pub mod hf;
 pub(crate) mod npy;
@@ -10,6 +11,7 @@ pub(crate) mod text;
 pub mod tiktoken;
 
 pub use self::atomic::write_file;
+pub use self::content::canonical_content;
 
 use std::path::Path;
 
