@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::cache::MAX_SCRATCH;
 use super::merge::reserve;
+use super::text::append;
 use super::{CacheGuard, Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -41,28 +42,28 @@ impl Tokenizer {
         }
         control.begin("encode", text.len() as u64);
         let ranges = chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES);
+        let mut ids = Vec::new();
+        // More than English comes to, less than Thai: what is not used is not touched.
+        reserve(&mut ids, text.len() / 2 + 1)?;
+        prefer_huge_pages(&mut ids);
         if num_threads == 1 {
-            let mut ids = Vec::new();
-            // More than English comes to, less than Thai: what is not used is not touched.
-            reserve(&mut ids, text.len() / 2 + 1)?;
-            prefer_huge_pages(&mut ids);
             let mut cache = CacheGuard::new(self);
             for range in ranges {
                 self.encode_chunk(text, range, specials, cache.cache(), &mut ids, control)?;
             }
             return Ok(ids);
         }
-        let parts = parallel::map(
+        parallel::for_each_in_order(
             num_threads,
             ranges.len(),
             || CacheGuard::new(self),
-            |cache, index| {
-                let mut ids = Vec::new();
-                self.encode_chunk(text, ranges[index].clone(), specials, cache.cache(), &mut ids, control)?;
-                Ok(ids)
+            |cache, index, chunk: &mut Vec<u32>| {
+                chunk.clear();
+                self.encode_chunk(text, ranges[index].clone(), specials, cache.cache(), chunk, control).map(drop)
             },
+            |chunk| append(&mut ids, chunk),
         )?;
-        concatenate(parts)
+        Ok(ids)
     }
 
     /// In memory that is kept for the next short text, and then copied: a guess of the length would leave a third of each
@@ -170,15 +171,4 @@ fn pieces<S: AsRef<str>>(cutter: Cutter<'_>, texts: &[S]) -> Vec<(usize, Range<u
         pieces.extend(chunks(cutter, text, CHUNK_BYTES).into_iter().map(|range| (index, range)));
     }
     pieces
-}
-
-fn concatenate(parts: Vec<Vec<u32>>) -> Result<Vec<u32>> {
-    let mut ids = Vec::new();
-    let length = parts.iter().map(Vec::len).sum();
-    ids.try_reserve_exact(length).map_err(|_| Error::OutOfMemory(length * size_of::<u32>()))?;
-    prefer_huge_pages(&mut ids);
-    for part in parts {
-        ids.extend_from_slice(&part);
-    }
-    Ok(ids)
 }
