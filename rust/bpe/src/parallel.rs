@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use crate::error::Result;
+use crate::memory;
 
 /// The greatest number of threads that is ever started, whatever is asked for.
 pub(crate) const MAX_THREADS: usize = 1 << 10;
@@ -108,10 +109,10 @@ pub(crate) fn map<T: Send, S: Send>(
 ) -> Result<Vec<T>> {
     let new_results = || (new_state(), Vec::new());
     let states = for_each_index(num_threads, num_items, new_results, |(state, results), index| {
-        results.push((index, work(state, index)?));
-        Ok(())
+        memory::push(results, (index, work(state, index)?))
     })?;
-    let mut results: Vec<(usize, T)> = states.into_iter().flat_map(|(_, results)| results).collect();
+    let mut results: Vec<(usize, T)> = memory::with_capacity(num_items)?;
+    states.into_iter().for_each(|(_, found)| results.extend(found));
     results.sort_unstable_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
