@@ -213,7 +213,8 @@ def test_memory_that_is_refused_is_a_memory_error(prepare, work):
 
 WORDS = """
 from cs336.tokenizer import train_superbpe
-words = {' '.join(f'{n * 7919:x}' + 'y' * (n % 23) for n in range(start, start + 40_000)) for start in range(0, 200_000, 40_000)}
+words = [' '.join(f'{n * 7919:x}' + 'y' * (n % 23) for n in range(at, at + 40_000)) for at in range(0, 200_000, 40_000)]
+words = dict.fromkeys(words)
 """
 
 

@@ -84,8 +84,8 @@ def test_an_iterator_that_threads_share_loses_nothing_and_repeats_nothing(small,
                 taken.append(next(ids))
             except StopIteration:
                 return taken
-            except RuntimeError as error:
-                assert "borrowed" in str(error)
+            except RuntimeError:  # "already borrowed"
+                continue
 
     taken = side_by_side([take_some] * NUM_THREADS)
     assert sorted(i for some in taken for i in some) == sorted(small.encode("".join(texts)))

@@ -176,8 +176,7 @@ struct Recovered<'t> {
 fn recover<'t>(tokens: &[(u32, &'t [u8])], control: &Control) -> Result<Recovered<'t>> {
     let mut by_length: Vec<u32> = (0..tokens.len() as u32).collect();
     by_length.sort_by_key(|&index| tokens[index as usize].1.len());
-    let mut pairs = Pairs(FxHashMap::default());
-    pairs.0.reserve(tokens.len());
+    let mut pairs = Pairs::new(tokens.len());
     let mut parts = Parts::default();
     let mut splits = vec![None; tokens.len()];
     control.begin("merge", tokens.len() as u64);
@@ -190,7 +189,7 @@ fn recover<'t>(tokens: &[(u32, &'t [u8])], control: &Control) -> Result<Recovere
             && let Some((at, pair)) = parts.last_split(token, &pairs)
         {
             splits[index as usize] = Some(at);
-            pairs.0.insert(pair, 256 + index);
+            pairs.insert(pair, 256 + index);
         }
     }
     let mut recovered = Recovered { merges: Vec::with_capacity(tokens.len()), never_made: Vec::new() };
@@ -205,11 +204,43 @@ fn recover<'t>(tokens: &[(u32, &'t [u8])], control: &Control) -> Result<Recovere
 }
 
 /// Which token a pair makes. The 256 bytes are the numbers from 0, the tokens those from 256 in the order of their ranks.
-struct Pairs(FxHashMap<(u32, u32), u32>);
+struct Pairs {
+    /// Of two bytes: half of what is looked up.
+    of_bytes: Vec<u32>,
+    of_tokens: FxHashMap<(u32, u32), u32>,
+    /// A bit for each hash of a pair in the map. Most pairs make nothing, and this says so from a tenth of the memory.
+    filter: Vec<u64>,
+}
 
 impl Pairs {
+    fn new(num_tokens: usize) -> Self {
+        let mut of_tokens = FxHashMap::default();
+        of_tokens.reserve(num_tokens);
+        let num_bits = (8 * num_tokens).next_power_of_two().max(64);
+        Self { of_bytes: vec![NONE; 1 << 16], of_tokens, filter: vec![0; num_bits / 64] }
+    }
+
+    fn insert(&mut self, (left, right): (u32, u32), product: u32) {
+        if (left | right) < 256 {
+            self.of_bytes[(left << 8 | right) as usize] = product;
+        } else {
+            self.of_tokens.insert((left, right), product);
+            let (word, bit) = self.filter_bit(left, right);
+            self.filter[word] |= bit;
+        }
+    }
+
     fn product(&self, left: u32, right: u32) -> u32 {
-        self.0.get(&(left, right)).copied().unwrap_or(NONE)
+        if (left | right) < 256 {
+            return self.of_bytes[(left << 8 | right) as usize];
+        }
+        let (word, bit) = self.filter_bit(left, right);
+        if self.filter[word] & bit == 0 { NONE } else { self.of_tokens.get(&(left, right)).copied().unwrap_or(NONE) }
+    }
+
+    fn filter_bit(&self, left: u32, right: u32) -> (usize, u64) {
+        let hash = (u64::from(left) << 32 | u64::from(right)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        ((hash >> 6) as usize & (self.filter.len() - 1), 1 << (hash % 64))
     }
 }
 
