@@ -112,7 +112,9 @@ pub(crate) fn map<T: Send, S: Send>(
         memory::push(results, (index, work(state, index)?))
     })?;
     let mut results: Vec<(usize, T)> = memory::with_capacity(num_items)?;
-    states.into_iter().for_each(|(_, found)| results.extend(found));
+    for (_, found) in states {
+        results.extend(found);
+    }
     results.sort_unstable_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }

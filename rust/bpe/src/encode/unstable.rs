@@ -137,12 +137,11 @@ impl Completions<'_> {
                 let token = tokenizer.vocab.bytes(token).unwrap_or_default();
                 append(&mut bytes, before)?;
                 append(&mut bytes, token)?;
-                match std::str::from_utf8(&bytes) {
-                    Ok(text) => {
-                        tokenizer.encode_into(text, &no_specials, cache.cache(), &mut ids, control).map(drop)?
-                    }
+                if let Ok(text) = std::str::from_utf8(&bytes) {
+                    tokenizer.encode_into(text, &no_specials, cache.cache(), &mut ids, control)?;
+                } else {
                     // The token ends within a character, and no pattern divides that.
-                    Err(_) => tokenizer.table.encode(&bytes, &mut ids, control)?,
+                    tokenizer.table.encode(&bytes, &mut ids, control)?;
                 }
                 let num_reaching = self.num_reaching(&ids);
                 self.add(&ids[..num_reaching])?;
