@@ -19,8 +19,8 @@ impl Tokenizer {
     /// `num_threads`; the result does not depend on their number.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], [`Error::Interrupted`], and [`Error::InvalidArgument`] for a regular expression that
-    /// backtracks too much.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Interrupted`](crate::Error::Interrupted), and
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a regular expression that backtracks too much.
     pub fn encode(&self, text: &str, num_threads: usize, control: &Control) -> Result<Vec<u32>> {
         self.encode_with(text, &self.specials, num_threads, control)
     }
