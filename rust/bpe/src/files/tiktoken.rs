@@ -172,8 +172,8 @@ struct Recovered<'t> {
 /// The merges by which tokens with these ranks, in ascending order, are made.
 ///
 /// The shorter ones first: when a token's turn comes the pairs of all that can be a part of it are known, so that what
-/// its parts join to is looked up by two numbers. Looked up by
-/// their bytes, and with a box for each token of the vocabulary, loading cl100k took twice as long (201 and 97 ms).
+/// its parts join to is looked up by two numbers. Looked up by their bytes, and with a box for each token of the
+/// vocabulary, loading cl100k took twice as long (201 and 97 ms).
 fn recover<'t>(tokens: &[(u32, &'t [u8])], control: &Control) -> Result<Recovered<'t>> {
     let mut by_length: Vec<u32> = (0..tokens.len() as u32).collect();
     by_length.sort_by_key(|&index| tokens[index as usize].1.len());
