@@ -66,9 +66,11 @@ fuzz: $(ENVIRONMENT)  ## search for input that breaks the core: make fuzz TARGET
 	RUSTFLAGS="$(COVERAGE)" cargo run --locked --profile fuzz --target $(HOST) -p bpe-fuzz --features libfuzzer \
 		--bin $(TARGET) -- -max_total_time=$(SECONDS) -artifact_prefix=target/fuzz-$(TARGET)- $(ARGS)
 
+# Without the test of every code point: nearly all of its time, a quarter of an hour, goes into the engine of regular
+# expressions, and the scanners meet the same code in the tests on random text.
 asan: $(ENVIRONMENT)  ## run the core's tests under AddressSanitizer, for the sake of its `unsafe` module
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 cargo test --locked --target $(HOST) \
-		--target-dir target/asan -p bpe --lib $(ARGS)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 cargo test --locked --target $(HOST) \
+		--target-dir target/asan -p bpe --lib -- --skip scanners_agree_with_their_regexes_around_every_code_point $(ARGS)
 
 wheel: setup  ## build the wheel for this platform into dist/
 	$(BIN)/maturin build --release --locked --out dist

@@ -58,6 +58,9 @@ class Tokenizer:
         *,
         special_tokens: Iterable[str] | None = None,
     ) -> list[list[int]]: ...
+    def encode_unfinished(
+        self, text: str, *, special_tokens: Iterable[str] | None = None
+    ) -> tuple[list[int], list[list[int]]]: ...
     def encode_iterable(self, strings: Iterable[str]) -> EncodeIterator: ...
     def encode_to_npy(
         self,

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::error::Result;
+use crate::memory;
 
 /// The greatest number of threads that is ever started, whatever is asked for.
 pub(crate) const MAX_THREADS: usize = 1 << 10;
@@ -109,10 +110,12 @@ pub(crate) fn map<T: Send, S: Send>(
 ) -> Result<Vec<T>> {
     let new_results = || (new_state(), Vec::new());
     let states = for_each_index(num_threads, num_items, new_results, |(state, results), index| {
-        results.push((index, work(state, index)?));
-        Ok(())
+        memory::push(results, (index, work(state, index)?))
     })?;
-    let mut results: Vec<(usize, T)> = states.into_iter().flat_map(|(_, results)| results).collect();
+    let mut results: Vec<(usize, T)> = memory::with_capacity(num_items)?;
+    for (_, found) in states {
+        results.extend(found);
+    }
     results.sort_unstable_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
@@ -214,7 +217,7 @@ mod tests {
         for num_threads in [1, 2, 5] {
             let mut consumed = Vec::new();
             let work = |(): &mut (), index: usize, made: &mut Vec<usize>| {
-                if index % 16 == 0 {
+                if index.is_multiple_of(16) {
                     std::thread::sleep(std::time::Duration::from_millis(2)); // the others run ahead
                 }
                 made.clear();

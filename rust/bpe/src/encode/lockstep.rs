@@ -154,9 +154,9 @@ pub(super) fn merge_words<'w, S: Simd, const W: usize>(
             }
             num_busy = num_left;
         }
-        for lane in 0..num_words {
+        for (lane, &number) in numbers[..num_words].iter().enumerate() {
             let (ids, length) = words.ids(lane, table);
-            visit(numbers[lane], &ids[..length]);
+            visit(number, &ids[..length]);
         }
         if num_words < SPARE {
             return;

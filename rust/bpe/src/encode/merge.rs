@@ -1,8 +1,5 @@
 //! One pretoken to ids: the merge of the lowest rank first, of equal ones the leftmost, until none applies.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use rustc_hash::FxHashMap;
 
 use super::lanes::{Lane, MAX_SYMBOLS};
@@ -183,7 +180,7 @@ impl MergeTable {
             1..=16 => self.encode_in_lane::<16>(symbols, out),
             17..=32 => self.encode_in_lane::<32>(symbols, out),
             33..=MAX_SYMBOLS => self.encode_in_lane::<MAX_SYMBOLS>(symbols, out),
-            _ => self.encode_by_heap(symbols, out, control),
+            _ => self.encode_long(symbols, out, control),
         }
     }
 
@@ -198,76 +195,6 @@ impl MergeTable {
         out.extend(lane.symbols().map(|symbol| self.id(symbol)));
         Ok(())
     }
-
-    /// n log n: a heap of the ranks of all adjacent symbols, which form a doubly linked list.
-    fn encode_by_heap(
-        &self,
-        initial: impl ExactSizeIterator<Item = u32>,
-        out: &mut Vec<u32>,
-        control: &Control,
-    ) -> Result<()> {
-        let length = initial.len();
-        let Ok(end) = u32::try_from(length) else {
-            return Err(Error::invalid(format!("a pretoken of {length} symbols, expected less than 4 Gi")));
-        };
-        let mut symbols: Vec<u32> = with_capacity(length)?;
-        let mut ranks: Vec<u32> = with_capacity(length)?;
-        let mut previous: Vec<u32> = with_capacity(length)?;
-        let mut next: Vec<u32> = with_capacity(length)?;
-        let mut entries: Vec<Reverse<u64>> = with_capacity(length)?;
-        let entry = |rank: u32, at: u32| Reverse(u64::from(rank) << 32 | u64::from(at));
-        symbols.extend(initial);
-        previous.extend((0..end).map(|at| at.wrapping_sub(1)));
-        next.extend(1..=end);
-        ranks.extend(symbols.windows(2).map(|pair| self.rank(pair[0], pair[1])));
-        ranks.push(NONE);
-        entries.extend((0..end).filter(|&at| ranks[at as usize] != NONE).map(|at| entry(ranks[at as usize], at)));
-        let mut heap = BinaryHeap::from(entries);
-
-        let mut num_left = length;
-        while let Some(Reverse(top)) = heap.pop() {
-            let (rank, at) = ((top >> 32) as u32, top as u32 as usize);
-            if at.is_multiple_of(1 << 12) {
-                control.check()?;
-            }
-            if ranks[at] != rank {
-                continue; // the symbols here have changed since
-            }
-            let right = next[at] as usize;
-            let after = next[right];
-            symbols[at] = self.product(rank);
-            ranks[right] = NONE;
-            next[at] = after;
-            num_left -= 1;
-            ranks[at] = NONE;
-            if after != end {
-                previous[after as usize] = at as u32;
-                ranks[at] = self.rank(symbols[at], symbols[after as usize]);
-            }
-            let before = previous[at];
-            let changed = [Some(at as u32), (before != u32::MAX).then_some(before)];
-            if let [_, Some(before)] = changed {
-                ranks[before as usize] = self.rank(symbols[before as usize], symbols[at]);
-            }
-            // Entries of symbols that have changed since stay in the heap, which may so come to twice its first size.
-            heap.try_reserve(2).map_err(|_| Error::OutOfMemory(heap.len() * 16))?;
-            heap.extend(
-                changed
-                    .into_iter()
-                    .flatten()
-                    .filter(|&at| ranks[at as usize] != NONE)
-                    .map(|at| entry(ranks[at as usize], at)),
-            );
-        }
-
-        reserve(out, num_left)?;
-        let mut at = 0;
-        while at != end {
-            out.push(self.ids[symbols[at as usize] as usize]);
-            at = next[at as usize];
-        }
-        Ok(())
-    }
 }
 
 /// Makes room for `additional` more ids, growing by at least half so that appending stays linear.
@@ -277,12 +204,6 @@ pub(crate) fn reserve(out: &mut Vec<u32>, additional: usize) -> Result<()> {
         out.try_reserve(additional).map_err(|_| Error::OutOfMemory((out.len() + additional) * size_of::<u32>()))?;
     }
     Ok(())
-}
-
-fn with_capacity<T>(length: usize) -> Result<Vec<T>> {
-    let mut vec = Vec::new();
-    vec.try_reserve_exact(length).map_err(|_| Error::OutOfMemory(length * size_of::<T>()))?;
-    Ok(vec)
 }
 
 fn not_in_vocab(rank: usize, left: &[u8], right: &[u8], role: &str, missing: &[u8]) -> Error {
@@ -350,12 +271,12 @@ mod tests {
         #[test]
         fn both_ways_follow_the_definition(pretoken in prop::collection::vec(97_u8..100, 1..=MAX_SYMBOLS)) {
             let table = table(MERGES).unwrap();
-            let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
-            table.encode(&pretoken, &mut scanned, &Control::new()).unwrap();
-            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            table.encode(&pretoken, &mut short, &Control::new()).unwrap();
+            table.encode_long(symbols(&pretoken), &mut long, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
-            prop_assert_eq!(&scanned, &expected);
-            prop_assert_eq!(&heaped, &expected);
+            prop_assert_eq!(&short, &expected);
+            prop_assert_eq!(&long, &expected);
         }
 
         #[test]
@@ -363,12 +284,12 @@ mod tests {
             order in Just(MERGES.to_vec()).prop_shuffle(), pretoken in prop::collection::vec(97_u8..100, 1..30)
         ) {
             let table = table(&order).unwrap();
-            let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
-            table.encode(&pretoken, &mut scanned, &Control::new()).unwrap();
-            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            table.encode(&pretoken, &mut short, &Control::new()).unwrap();
+            table.encode_long(symbols(&pretoken), &mut long, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
-            prop_assert_eq!(&scanned, &expected);
-            prop_assert_eq!(&heaped, &expected);
+            prop_assert_eq!(&short, &expected);
+            prop_assert_eq!(&long, &expected);
         }
     }
 

@@ -72,7 +72,7 @@ impl PairRanks {
         // An odd constant with evenly spread bits: the fractional part of the golden ratio.
         let product = u128::from(pair) * 0x9E37_79B9_7F4A_7C15;
         let hash = product as u64 ^ (product >> 64) as u64;
-        let line = (hash >> 32) * self.lines.len() as u64 >> 32;
+        let line = ((hash >> 32) * self.lines.len() as u64) >> 32;
         Query { pair, line: line as u32, mark: (hash as u32 | 1 << 31) >> self.rank_bits << self.rank_bits }
     }
 
@@ -95,7 +95,9 @@ impl PairRanks {
         let is_found = least < 1 << self.rank_bits;
         let rank = if is_found { least.wrapping_sub(1) } else { 0 };
         let is_right = self.pairs.get(rank as usize) == Some(&pair);
-        if is_found & !is_right | !is_found & (marks[LINE - 1] != FREE) {
+        // One question, hardly ever answered by yes, and not several that are anyone's guess.
+        let is_other = if is_found { !is_right } else { marks[LINE - 1] != FREE };
+        if is_other {
             return self.rank_of_other(pair);
         }
         if is_found { rank } else { NONE }

@@ -14,6 +14,8 @@ pub fn canonical_content(tokenizer: &Tokenizer) -> Vec<u8> {
     for number in ids.iter().copied().chain(lengths).chain(merged) {
         content.extend_from_slice(&number.to_le_bytes());
     }
-    tokens.iter().for_each(|token| content.extend_from_slice(token));
+    for token in tokens {
+        content.extend_from_slice(token);
+    }
     content
 }

@@ -34,6 +34,8 @@ pub struct Contents {
     pub pattern: Option<Pattern>,
     /// See [`Tokenizer::with_ignore_merges`].
     pub ignore_merges: bool,
+    /// The ids of the tokens that the merges do not make, where reading has found out.
+    pub never_made: Option<Vec<u32>>,
 }
 
 impl Contents {
@@ -62,7 +64,10 @@ impl Contents {
             return Err(Error::invalid("no pattern is known for this vocabulary; say which divides the text"));
         };
         let tokenizer = Tokenizer::new(self.vocab, self.merges, &self.special_tokens, pattern)?;
-        Ok(tokenizer.with_ignore_merges(self.ignore_merges))
+        Ok(match self.never_made {
+            Some(ids) if self.ignore_merges => tokenizer.with_never_made(&ids),
+            _ => tokenizer.with_ignore_merges(self.ignore_merges),
+        })
     }
 }
 

@@ -155,7 +155,7 @@ mod tests {
             let text = pieces.concat();
             let written = serde_json::to_string(&text).unwrap();
             prop_assert_eq!(read(&format!("{written}{behind}")), Ok((written.len(), text.clone())));
-            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+            let escaped = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<Vec<_>>().concat();
             prop_assert_eq!(read(&format!("\"{escaped}\"{behind}")), Ok((escaped.len() + 2, text)));
             // However it is cut off, it has no end.
             let cut = (0..written.len()).rev().find(|length| written.is_char_boundary(*length)).unwrap();

@@ -54,7 +54,7 @@ impl Header {
 /// them than a process may hold open.
 pub(super) struct Buckets<'c> {
     directory: PathBuf,
-    buckets: Vec<Mutex<Filling>>,
+    filling: Vec<Mutex<Filling>>,
     width: u64,
     crash: &'c CrashPoint,
 }
@@ -73,14 +73,14 @@ impl<'c> Buckets<'c> {
             fs::remove_dir_all(directory).map_err(Error::io(directory))?; // of a run that was cut off
         }
         fs::create_dir_all(directory).map_err(Error::io(directory))?;
-        let buckets = (0..num_buckets).map(|_| Mutex::default()).collect();
-        Ok(Self { directory: directory.to_owned(), buckets, width: width as u64, crash })
+        let filling = (0..num_buckets).map(|_| Mutex::default()).collect();
+        Ok(Self { directory: directory.to_owned(), filling, width: width as u64, crash })
     }
 
     /// Adds a document to the bucket of its key. In which order they come there does not matter.
     pub(super) fn push(&self, header: Header, ids: &[u8]) -> Result<()> {
-        let index = bucket_of(header.key, self.buckets.len());
-        let mut filling = self.buckets[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let index = bucket_of(header.key, self.filling.len());
+        let mut filling = self.filling[index].lock().unwrap_or_else(PoisonError::into_inner);
         filling.buffer.extend_from_slice(&header.to_bytes());
         filling.buffer.extend_from_slice(ids);
         filling.summary.tokens += ids.len() as u64 / self.width;
@@ -103,8 +103,8 @@ impl<'c> Buckets<'c> {
 
     /// Writes the rest, safely to disk, and tells what there is.
     pub(super) fn finish(self) -> Result<Vec<BucketSummary>> {
-        let mut summaries = Vec::with_capacity(self.buckets.len());
-        for (index, filling) in self.buckets.iter().enumerate() {
+        let mut summaries = Vec::with_capacity(self.filling.len());
+        for (index, filling) in self.filling.iter().enumerate() {
             let mut filling = filling.lock().unwrap_or_else(PoisonError::into_inner);
             self.flush(index, &mut filling)?;
             let path = path_of(&self.directory, index);

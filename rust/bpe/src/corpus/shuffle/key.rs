@@ -15,7 +15,7 @@ pub(super) fn key(number: u64, seed: u64) -> u64 {
 
 /// Which of `num_buckets` ranges of keys, of equal size and in order, a key lies in.
 pub(super) fn bucket_of(key: u64, num_buckets: usize) -> usize {
-    (u128::from(key) * num_buckets as u128 >> 64) as usize
+    ((u128::from(key) * num_buckets as u128) >> 64) as usize
 }
 
 #[cfg(test)]

@@ -16,62 +16,17 @@
 mod reader;
 mod writer;
 
-use std::path::Path;
-
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use self::reader::RunReader;
 pub(crate) use self::writer::RunWriter;
-use crate::error::{Error, Result};
-use crate::split::Pattern;
+use super::rules::{CountRules, CountSummary};
 
 const MAGIC: [u8; 8] = *b"cs336cnt";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 56;
 /// More than any rules that make sense.
 const MAX_RULES_BYTES: u32 = 16 << 20;
-
-/// What decides how a text falls into pretokens. Only counts by equal rules may be added up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountRules {
-    /// The regular expression of the pattern, of a named one, too: names may come to mean something else.
-    pub pattern: String,
-    /// In the order of their bytes: the order in which they are given does not matter to counts.
-    pub special_tokens: Vec<String>,
-}
-
-impl CountRules {
-    pub(crate) fn new(pattern: &Pattern, special_tokens: &[String]) -> Self {
-        let mut special_tokens = special_tokens.to_vec();
-        special_tokens.sort_unstable();
-        Self { pattern: pattern.regex().to_owned(), special_tokens }
-    }
-
-    /// # Errors
-    /// [`Error::InvalidArgument`] that says in what the rules of `path` differ.
-    pub(crate) fn check_equal(&self, path: &Path, theirs: &Self) -> Result<()> {
-        let differing = if self.pattern != theirs.pattern {
-            format!("the pattern {:?}, expected {:?}", theirs.pattern, self.pattern)
-        } else if self.special_tokens != theirs.special_tokens {
-            format!("the special tokens {:?}, expected {:?}", theirs.special_tokens, self.special_tokens)
-        } else {
-            return Ok(());
-        };
-        Err(Error::invalid(format!("{} was counted with {differing}; count its texts again", path.display())))
-    }
-}
-
-/// What is in a file of counts, without its pretokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CountSummary {
-    /// How the texts were cut.
-    pub rules: CountRules,
-    /// The number of distinct pretokens.
-    pub num_pretokens: u64,
-    /// The bytes of the texts counted, each as often as it weighed: no count is greater.
-    pub num_bytes: u64,
-}
 
 fn header_checksum(header: &[u8], rules: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
@@ -82,10 +37,13 @@ fn header_checksum(header: &[u8], rules: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::count::testing::TestDirectory;
+    use crate::error::{Error, Result};
 
     fn rules() -> CountRules {
         CountRules { pattern: "x+".into(), special_tokens: vec!["<s>".into()] }
