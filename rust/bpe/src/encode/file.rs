@@ -54,7 +54,15 @@ impl Tokenizer {
         let mut ids = Vec::new();
         reserve(&mut ids, file.len() / 2 + 1)?; // what is not used is not touched
         prefer_huge_pages(&mut ids);
-        self.encode_chunks(&file, specials, num_threads, control, |chunk| append(&mut ids, &chunk.ids))?;
+        if num_threads == 1 {
+            let (mut cache, mut buffer) = (CacheGuard::new(self), Vec::new());
+            for range in file.chunks(self.cutter(specials), CHUNK_BYTES) {
+                let text = file.read(range, &mut buffer)?;
+                self.encode_chunk(text, 0..text.len(), specials, cache.cache(), &mut ids, control)?;
+            }
+        } else {
+            self.encode_chunks(&file, specials, num_threads, control, |chunk| append(&mut ids, &chunk.ids))?;
+        }
         file.check_unchanged()?;
         Ok(ids)
     }
