@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from cs336._memory import peak_resident_bytes, reset_peak_resident
 from cs336.config import DataConfig
 from cs336.experiments.executors import InTurn, SideBySide, Submitit
 from cs336.experiments.recipe import load_recipe
@@ -54,6 +55,20 @@ def test_what_is_done_is_passed_over_and_what_was_cut_off_goes_on(tiny_recipe, d
     assert {outcome.state for outcome in outcomes} == {"done"}
     undisturbed = dataclasses.replace(runs[1].config, run_dir=str(tmp_path / "undisturbed"))
     assert train(undisturbed).valid_loss == outcomes[1].loss
+
+
+def test_the_memory_of_a_run_is_its_own_and_not_that_of_what_its_process_did_before(tiny_recipe, data, tmp_path):
+    runs = plan(tiny_recipe(RATES), data, tmp_path)
+    before = peak_resident_bytes()
+    if before is None or not reset_peak_resident():
+        pytest.skip("this system cannot begin anew")
+    bytearray(500_000_000)
+    assert peak_resident_bytes() > 500_000_000
+    row = tabulate(run_sweep(runs[:1], InTurn()))[0]
+    assert 0 < row.memory_bytes < before + 300_000_000
+    facts = json.loads((runs[0].run_dir / "run.json").read_text())
+    (runs[0].run_dir / "run.json").write_text(json.dumps(facts | {"memory_of": "process"}))
+    assert tabulate([outcome_of(runs[0])])[0].memory_bytes is None
 
 
 def test_divergence_is_a_result_and_does_not_stop_the_sweep(tiny_recipe, data, tmp_path):
