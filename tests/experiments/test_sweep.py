@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -8,6 +9,7 @@ from cs336._memory import peak_resident_bytes, reset_peak_resident
 from cs336.config import DataConfig
 from cs336.experiments.executors import InTurn, SideBySide, Submitit
 from cs336.experiments.recipe import load_recipe
+from cs336.experiments.slurm_script import write_sbatch
 from cs336.experiments.sweep import outcome_of, plan_sweep, run_sweep
 from cs336.experiments.table import best_row, difference, tabulate
 from cs336.train.loop import train
@@ -134,8 +136,29 @@ def test_failed_runs_are_named_after_the_others_are_done(tiny_recipe, data, tmp_
     assert outcome_of(runs[1]).state == "done"
 
 
-def test_an_array_of_jobs_through_submitit(tiny_recipe, data, tmp_path):
+@pytest.mark.parametrize("cluster", ["debug", pytest.param("local", marks=pytest.mark.slow)])
+def test_an_array_of_jobs_through_submitit(tiny_recipe, data, tmp_path, cluster):
+    """`debug` does the jobs in this process, `local` pickles each into a process of its own, as SLURM gets it."""
     pytest.importorskip("submitit")
     runs = plan(tiny_recipe(), data, tmp_path)
-    outcomes = run_sweep(runs, Submitit(folder=tmp_path / "jobs", cluster="debug"))
+    outcomes = run_sweep(runs, Submitit(folder=tmp_path / "jobs", cluster=cluster))
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_the_script_for_sbatch_as_tasks_of_submitits_local_executor(tiny_recipe, data, tmp_path):
+    submitit = pytest.importorskip("submitit")
+    runs = plan(tiny_recipe(), data, tmp_path)
+    script = write_sbatch(runs, tmp_path / "out", name="tiny", command=f"{sys.executable} -m cs336")
+    executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
+    executor.update_parameters(timeout_min=5)
+    with executor.batch():
+        jobs = [
+            executor.submit(
+                submitit.helpers.CommandFunction(["env", f"SLURM_ARRAY_TASK_ID={task}", "bash", str(script)])
+            )
+            for task in range(len(runs))
+        ]
+    for job in jobs:
+        job.result()
+    assert [outcome_of(run).state for run in runs] == ["done", "done"]

@@ -24,9 +24,9 @@ from cs336.train.runlog import read_metrics
 
 Axis = Literal["step", "tokens", "elapsed_s"]
 
-_COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#0e7490")
+COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#0e7490")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # told apart in print and by who sees colours alike
-_INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
+INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
 _MOST_POINTS = 120
 _LONG_DECIMAL = re.compile(r"(\d+\.\d\d)\d+")  # hundredths of a point are below what can be seen
 _TAG = re.compile(r"<[^>]*>")  # what stands between tags is read by people
@@ -36,14 +36,14 @@ _LABELS = {"step": "step", "tokens": "tokens", "elapsed_s": "wall clock"}
 
 def draw_curves(study: Study, axis: Axis) -> str:
     """Return the validation losses of a study's variants over steps, tokens or wall clock, a line a run."""
-    figure, axes = _figure()
+    figure, axes = blank_figure()
     names = list(dict.fromkeys(outcome.planned.variant.name for outcome in study.outcomes))
     ends: list[float] = []
     firsts: list[float] = []
     for index, name in enumerate(names):
         style: dict[str, Any] = {
-            "color": _COLORS[index % len(_COLORS)],
-            "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
+            "color": COLORS[index % len(COLORS)],
+            "linestyle": _DASHES[index // len(COLORS) % len(_DASHES)],
             "linewidth": 1.5,
         }
         label: str | None = name
@@ -71,9 +71,9 @@ def draw_curves(study: Study, axis: Axis) -> str:
     axes.xaxis.set_major_formatter(FuncFormatter(_clock) if axis == "elapsed_s" else EngFormatter(sep=""))
     columns = 2 if len(names) > 1 else 1
     figure.legend(
-        loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=_INK, handlelength=2.2
+        loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=INK, handlelength=2.2
     )
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def draw_response(study: Study, key: str) -> str:
@@ -81,7 +81,7 @@ def draw_response(study: Study, key: str) -> str:
 
     What diverged stands as a cross at the upper edge.
     """
-    figure, axes = _figure()
+    figure, axes = blank_figure()
     values = study.varied()[key]
     rows = sorted(study.rows, key=lambda row: values[row.name])
     _draw_response(axes, [(float(values[row.name]), row) for row in rows])
@@ -93,7 +93,7 @@ def draw_response(study: Study, key: str) -> str:
     axes.tick_params(axis="x", labelrotation=45 if len(ticks) > 6 else 0)
     axes.set_xlabel({"optim.lr": "learning rate", "batch_size": "batch size, sequences"}.get(key, key))
     axes.set_ylabel("final validation loss, nats/token")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def response_key(study: Study) -> str | None:
@@ -116,9 +116,9 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
     stable = [(x, row.mean, row) for x, row in points if row.mean is not None and not row.has_diverged]
     lowest: dict[float, float] = {}
     for x, mean, row in stable:
-        axes.errorbar(x, mean, yerr=row.spread, marker="o", markersize=5, color=_COLORS[0], capsize=3, linestyle="none")
+        axes.errorbar(x, mean, yerr=row.spread, marker="o", markersize=5, color=COLORS[0], capsize=3, linestyle="none")
         lowest[x] = min(mean, lowest.get(x, math.inf))
-    axes.plot(list(lowest), list(lowest.values()), color=_COLORS[0], linewidth=1.4)
+    axes.plot(list(lowest), list(lowest.values()), color=COLORS[0], linewidth=1.4)
     broken = [x for x, row in points if row.has_diverged]
     if broken:
         bottom, top = axes.get_ylim()
@@ -142,7 +142,7 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
             xytext=(0, -14),
             textcoords="offset points",
             ha="center",
-            color=_COLORS[0],
+            color=COLORS[0],
         )
         bottom, top = axes.get_ylim()
         axes.set_ylim(bottom - 0.1 * (top - bottom), top)
@@ -158,7 +158,7 @@ def _points(outcome: Outcome, axis: Axis) -> list[tuple[float, float]]:
     return points if stride <= 1 else [*points[:-1:stride], points[-1]]
 
 
-def _figure() -> tuple[Figure, Axes]:
+def blank_figure() -> tuple[Figure, Axes]:
     """Return axes for a picture that is 4.7 inches wide: its 10-point letters stay legible at a phone's 360 pixels."""
     with mpl.rc_context({"font.size": 11}):
         figure = Figure(figsize=(4.7, 3.7), layout="constrained")
@@ -168,13 +168,13 @@ def _figure() -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
         spine.set_color("#94a3b8")
-    axes.tick_params(colors=_INK, labelsize=10)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
+    axes.tick_params(colors=INK, labelsize=10)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
     """Return the figure as SVG text: letters stay letters, and nothing in it depends on the time or on chance."""
     buffer = io.StringIO()
     fonts: dict[Any, Any] = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
