@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -134,6 +135,18 @@ def test_names_may_break_and_numbers_may_not():
     assert "runs/<wbr>lr=<wbr>1" in page
     assert "1,000" in page
     assert "a,<wbr>b" in page
+
+
+def test_sweeps_of_the_same_name_have_pictures_of_their_own(runs_dir, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(runs_dir / "rates", tmp_path / name / "rates")
+    sweep = json.loads((runs_dir / "rates" / "sweep.json").read_text())
+    sweep["variants"].append("lr=3")
+    (tmp_path / "one" / "rates" / "sweep.json").write_text(json.dumps(sweep))
+    text = write_report([tmp_path / "one", tmp_path / "two"], tmp_path / "out")["markdown"].read_text()
+    names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(set(names)) == len(names) == 8
+    assert text.count("Not begun: lr=3.") == 1
 
 
 def test_an_answer_sheet_says_what_a_report_on_it_begins_with(runs_dir, tmp_path):

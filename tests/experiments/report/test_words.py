@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from cs336.experiments.report.words import findings
@@ -73,3 +75,12 @@ def test_a_ladder_is_told_rung_by_rung(told):
     assert "Each against the one before: one -0.5000, two +0.2500." in text
     parted = more.replace('true, "model.tie', 'false, "model.tie')
     assert not any("one before" in sentence for sentence in told(parted, lambda name, _: losses[name]))
+
+
+def test_variants_that_never_began_are_named(study_of):
+    study = study_of('[grid]\n"optim.lr" = [1e-3, 2e-3]\n', lambda *_: 2.0)
+    assert "Not begun: lr=0.004, lr=0.008." in list(
+        findings(dataclasses.replace(study, not_begun=("lr=0.004", "lr=0.008")))
+    )
+    alone = dataclasses.replace(study, outcomes=study.outcomes[:1], not_begun=("lr=0.002",))
+    assert list(findings(alone)) == ["Not begun: lr=0.002."]

@@ -14,14 +14,13 @@ _AXES: tuple[Axis, ...] = ("step", "tokens", "elapsed_s")
 _WORDS = {"step": "steps", "tokens": "tokens", "elapsed_s": "wall clock"}
 
 
-def study_section(study: Study) -> Section:
-    """Return what there is to say about a study."""
+def study_section(study: Study, *, stem: str) -> Section:
+    """Return what there is to say about a study; `stem` begins the names of its pictures."""
     rows = study.rows
     best = best_row(rows) if len(rows) > 1 and len(study.budgets) == 1 else None
     table = _without_empty_columns(
         Table(header=HEADER, rows=tuple(cells(rows)), marked=None if best is None else rows.index(best))
     )
-    stem = study.folder.name
     pictures = []
     if (key := response_key(study)) is not None and len(rows) > 1:
         pictures.append(

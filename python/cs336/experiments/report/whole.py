@@ -4,6 +4,7 @@ An answer sheet leaves `sheet.json` in its directory: what a report on it begins
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,13 +76,23 @@ def _sections(places: Sequence[Path], studies: Sequence[Study], sheets: Sequence
         yield tokenizer_section(read_study(folder))
     if sheets:
         yield toy_section()
-    yield from map(study_section, studies)
+    for study, stem in zip(studies, _stems(studies), strict=True):
+        yield study_section(study, stem=stem)
     yield from corpora_section(studies, names={key: name for sheet in sheets for key, name in sheet.corpora.items()})
     for study in studies:
         for outcome in study.outcomes:
             if (outcome.planned.run_dir / GENERATION_FILE).exists():
                 yield generation_section(outcome.planned.run_dir, read_generation(outcome.planned.run_dir))
     yield log_section(studies)
+
+
+def _stems(studies: Sequence[Study]) -> Iterator[str]:
+    """Yield the names of the studies' directories, with a number where one comes again."""
+    met: Counter[str] = Counter()
+    for study in studies:
+        met[study.folder.name] += 1
+        again = met[study.folder.name]
+        yield study.folder.name if again == 1 else f"{study.folder.name}-{again}"
 
 
 def _holding(places: Sequence[Path], name: str) -> list[Path]:

@@ -20,8 +20,19 @@ def findings(study: Study) -> Iterator[str]:
         low, high = study.budgets[0], study.budgets[-1]
         meant = "meant so" if study.mixed_budgets else "so that losses cannot be compared directly"
         yield f"The runs see from {low:,} to {high:,} tokens ({meant})."
-    if len(rows) < 2:
-        return
+    if len(rows) > 1:
+        yield from _comparisons(study)
+    waiting = [row.name for row in rows if row.num_open]
+    if waiting:
+        yield f"Not done yet: {', '.join(waiting)}."
+    if study.not_begun:
+        yield f"Not begun: {', '.join(study.not_begun)}."
+    if len(rows) > 1 and all(row.num_seeds == 1 for row in rows):
+        yield "One seed a variant: differences of about a hundredth of a nat may be chance."
+
+
+def _comparisons(study: Study) -> Iterator[str]:
+    rows = study.rows
     best = best_row(rows)
     if best is not None and len(study.budgets) == 1:
         yield _best_sentence(best, rows)
@@ -32,11 +43,6 @@ def findings(study: Study) -> Iterator[str]:
     broken = [row.name for row in rows if row.has_diverged]
     if broken:
         yield f"Diverged: {', '.join(broken)}."
-    waiting = [row.name for row in rows if row.num_open]
-    if waiting:
-        yield f"Not done yet: {', '.join(waiting)}."
-    if all(row.num_seeds == 1 for row in rows):
-        yield "One seed a variant: differences of about a hundredth of a nat may be chance."
 
 
 def _best_sentence(best: Row, rows: list[Row]) -> str:
