@@ -13,7 +13,8 @@ from cs336.experiments.report.document import Picture, Section, Table
 from cs336.experiments.report.figures import COLORS, INK, as_svg, blank_figure
 from cs336.experiments.report.markdown import longest_run
 from cs336.experiments.table import duration_text
-from cs336.experiments.tokenizer_study import PILE_BYTES, Compression, Study, Training
+from cs336.experiments.tokenizer_facts import Compression, Study, Training
+from cs336.experiments.tokenizer_study import PILE_BYTES
 
 _NUM_SCRIPTS = 6
 _LEAST_SHARE = 0.001
@@ -25,8 +26,8 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _NAME_CHARACTERS = 16  # of a longest token: a line of 64 dashes tells no more than its beginning and its length
 
 
-def tokenizer_section(study: Study) -> Section:
-    """Return all that the study found."""
+def tokenizer_section(study: Study, *, picture: str = "tokenizers") -> Section:
+    """Return all that the study found; `picture` names its figure."""
     return Section(
         title="Tokenizers",
         question="How well does a vocabulary fit its own corpus, and the other, and what does it cost?",
@@ -40,7 +41,7 @@ def tokenizer_section(study: Study) -> Section:
         ),
         pictures=(
             Picture(
-                name="tokenizers",
+                name=picture,
                 svg=draw_compression(study),
                 caption="Tokenizers: bytes a token of the held-out texts, with 95 % intervals over documents",
             ),

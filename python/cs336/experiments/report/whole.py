@@ -72,8 +72,8 @@ def write_report(
 
 
 def _sections(places: Sequence[Path], studies: Sequence[Study], sheets: Sequence[Sheet]) -> Iterator[Section]:
-    for folder in _holding(places, STUDY_FILE):
-        yield tokenizer_section(read_study(folder))
+    for index, folder in enumerate(_holding(places, STUDY_FILE)):
+        yield tokenizer_section(read_study(folder), picture=f"tokenizers-{index + 1}" if index else "tokenizers")
     if sheets:
         yield toy_section()
     for study, stem in zip(studies, _stems(studies), strict=True):
