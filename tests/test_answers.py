@@ -56,6 +56,13 @@ def test_what_is_quoted_stands_in_a_report(page):
         assert quote in sources, quote
 
 
+def test_tables_taken_from_the_study_are_the_studys(page):
+    lines = set(STUDY.read_text(encoding="utf-8").splitlines())
+    tables = [part.partition("\n\n")[0].strip().splitlines() for part in page.split("<!-- study -->")[1:]]
+    assert len(tables) > 2
+    assert all(line in lines for table in tables for line in table)
+
+
 def test_the_numbers_of_a_run_are_those_of_its_line_in_the_log(page):
     log = REPORT.read_text(encoding="utf-8").partition("## Experiment log")[2]
     logged = {

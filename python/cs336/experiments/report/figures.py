@@ -15,7 +15,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MultipleLocator, NullLocator
 
 from cs336.experiments.report.studies import Study
 from cs336.experiments.sweep import Outcome
@@ -31,6 +31,9 @@ _MOST_POINTS = 120
 _LONG_DECIMAL = re.compile(r"(\d+\.\d\d)\d+")  # hundredths of a point are below what can be seen
 _TAG = re.compile(r"<[^>]*>")  # what stands between tags is read by people
 _INDENT = re.compile(r"^ +", re.MULTILINE)
+_TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)
+_MOST_TICKS = 6
+_HELD_UP = 3  # times the median of all runs
 _LABELS = {"step": "step", "tokens": "tokens", "elapsed_s": "wall clock"}
 
 
@@ -40,6 +43,7 @@ def draw_curves(study: Study, axis: Axis) -> str:
     names = list(dict.fromkeys(outcome.planned.variant.name for outcome in study.outcomes))
     ends: list[float] = []
     firsts: list[float] = []
+    lasts: list[float] = []
     for index, name in enumerate(names):
         style: dict[str, Any] = {
             "color": COLORS[index % len(COLORS)],
@@ -59,6 +63,7 @@ def draw_curves(study: Study, axis: Axis) -> str:
             else:
                 ends.append(ys[-1])
             firsts.append(max(ys))
+            lasts.append(xs[-1])
     if ends:
         # the better half of the runs decides what is shown: one that ends far above would press the others together
         low, middle = min(ends), statistics.median(ends)
@@ -68,7 +73,10 @@ def draw_curves(study: Study, axis: Axis) -> str:
     axes.set_xlim(left=0)
     axes.set_xlabel(_LABELS[axis])
     axes.set_ylabel("validation loss, nats/token")
-    axes.xaxis.set_major_formatter(FuncFormatter(_clock) if axis == "elapsed_s" else EngFormatter(sep=""))
+    if axis == "elapsed_s":
+        _lay_out_time(axes, lasts)
+    else:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     columns = 2 if len(names) > 1 else 1
     figure.legend(
         loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=INK, handlelength=2.2
@@ -183,6 +191,15 @@ def as_svg(figure: Figure) -> str:
     text = buffer.getvalue()
     shorter = _TAG.sub(lambda tag: _LONG_DECIMAL.sub(r"\1", tag[0]), text[text.index("<svg") :])
     return _INDENT.sub("", shorter)
+
+
+def _lay_out_time(axes: Axes, lasts: Sequence[float]) -> None:
+    """Put ticks at full minutes or hours; let a run that was held up for long leave the picture at its right edge."""
+    right = min(max(lasts, default=1.0), _HELD_UP * statistics.median(lasts or [1.0])) * 1.03
+    axes.set_xlim(right=right)
+    step = next((step for step in _TIME_STEPS if right / step <= _MOST_TICKS), _TIME_STEPS[-1])
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(_clock))
 
 
 def _clock(seconds: float, _: int) -> str:

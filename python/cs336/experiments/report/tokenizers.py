@@ -5,6 +5,7 @@ from cs336._extras import require_extra
 
 require_extra("train", modules=("matplotlib",), needed_by=__name__)
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -151,17 +152,18 @@ def _crossings(study: Study) -> Iterator[str]:
 
 
 def _scripts(study: Study) -> Table:
-    rows = []
-    for pair, facts in study.scripts.items():
-        total = sum(fact.num_bytes for fact in facts)
-        rows += [
-            (pair, fact.script, f"{fact.num_bytes / total:.1%}", f"{fact.bytes_per_token:.2f}")
-            for fact in facts[:_NUM_SCRIPTS]
-            if fact.num_bytes >= _LEAST_SHARE * total
-        ]
+    names = [corpus.name for corpus in study.corpora]
+    rows: list[tuple[str, ...]] = []
+    for text in names:
+        found = [{fact.script: fact for fact in study.scripts[f"{name} on {text}"]} for name in names]
+        total = sum(fact.num_bytes for fact in found[0].values())
+        for script, fact in itertools.islice(found[0].items(), _NUM_SCRIPTS):
+            if fact.num_bytes >= _LEAST_SHARE * total:
+                ratios = (f"{each[script].bytes_per_token:.2f}" for each in found)
+                rows.append((f"{text}: {script}", f"{fact.num_bytes / total:.1%}", *ratios))
     return Table(
-        caption="Compression by script, over the first 4 MB of each held-out text",
-        header=("tokenizer and text", "script", "share of bytes", "bytes/token"),
+        caption="Bytes a token by script, over the first 4 MB of each held-out text",
+        header=("text and script", "share of bytes", *(f"tokenizer of {name}" for name in names)),
         rows=tuple(rows),
     )
 
