@@ -1,6 +1,8 @@
 """`cs336 experiments`."""
 
 import dataclasses
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -96,6 +98,7 @@ class StudyTokenizers:
         from cs336.experiments.report.writing import write_document
         from cs336.experiments.tokenizer_facts import Corpus, save_study
         from cs336.experiments.tokenizer_study import study_tokenizers
+        from cs336.train.provenance import machine
 
         names = self.names or (self.train[0].stem, self.train[1].stem)
         first, second = (
@@ -104,7 +107,11 @@ class StudyTokenizers:
         )
         with watch() as watcher:
             study = study_tokenizers(first, second, self.out, num_sampled=self.samples, seed=self.seed, say=watcher.say)
-        document = Document(title="Tokenizer study", sections=(tokenizer_section(study),))
+        here = machine()
+        made_by = (
+            f"Made by `{shlex.join(['cs336', *sys.argv[1:]])}` on {here['processor']}, {here['num_cpus']} processors."
+        )
+        document = Document(title="Tokenizer study", lead=(made_by,), sections=(tokenizer_section(study),))
         written = write_document(document, self.out, name="study")
         print_result(written | {"values": save_study(study, self.out)}, as_json=False)
         return ExitCode.OK
