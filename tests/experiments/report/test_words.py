@@ -41,8 +41,8 @@ def test_each_batch_size_is_told_at_its_best_rate_beside_the_square_roots(told):
     losses = {"batch_size=4": 2.0, "batch_size=4,lrx2": 2.1, "batch_size=16": 2.4, "batch_size=16,lrx2": 2.3}
     text = told(more, lambda name, _: losses[name])
     assert (
-        "The lowest loss by batch size: 4 2.0000 at a rate of 0.001, that of the square root; "
-        "16 2.3000 at a rate of 0.004, 2 times that of the square root." in text
+        "The lowest loss of each batch size: 2.0000 of 4 at a rate of 0.001, that of the square root; "
+        "2.3000 of 16 at a rate of 0.004, 2 times that of the square root." in text
     )
 
 

@@ -28,6 +28,7 @@ COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # told apart in print and by who sees colours alike
 INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
 _MOST_POINTS = 120
+_SEEN_AS_A_LINE = 3  # points
 _LONG_DECIMAL = re.compile(r"(\d+\.\d\d)\d+")  # hundredths of a point are below what can be seen
 _TAG = re.compile(r"<[^>]*>")  # what stands between tags is read by people
 _INDENT = re.compile(r"^ +", re.MULTILINE)
@@ -56,7 +57,8 @@ def draw_curves(study: Study, axis: Axis) -> str:
             if not points:
                 continue
             xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, label=label, **style)
+            marker = "o" if len(points) < _SEEN_AS_A_LINE else None
+            axes.plot(xs, ys, label=label, marker=marker, markersize=4, **style)
             label = None  # once a variant
             if outcome.state == "diverged":
                 axes.plot(xs[-1:], ys[-1:], marker="x", markersize=7, color=style["color"], linestyle="none")
@@ -149,7 +151,7 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
             (x, lowest[x]),
             xytext=(0, -14),
             textcoords="offset points",
-            ha="center",
+            ha="left" if x == min(lowest) else "center",  # not across the axis
             color=COLORS[0],
         )
         bottom, top = axes.get_ylim()

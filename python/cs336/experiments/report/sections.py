@@ -7,6 +7,7 @@ from cs336.experiments import generation_study, toy_sgd
 from cs336.experiments.report.document import Section, Table
 
 _SHOWN_CHARACTERS = 700
+_SHOWN_LINES = 24
 
 
 def toy_section() -> Section:
@@ -38,4 +39,6 @@ def generation_section(run_dir: Path, writings: Sequence[generation_study.Writin
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS].rstrip() + " …"
+    """Return the beginning of a text: a page of it says what all of it says."""
+    begin = "\n".join(text[:_SHOWN_CHARACTERS].splitlines()[:_SHOWN_LINES])
+    return text if len(begin) >= len(text.rstrip()) else begin.rstrip() + " …"

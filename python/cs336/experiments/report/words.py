@@ -106,7 +106,7 @@ def _batch_sentences(study: Study) -> Iterator[str]:
         )
         said.append(f"{size:,} {best.mean:.4f} at a rate of {rates[best.name]:.3g}, {times}")
     if said:
-        yield f"The lowest loss by batch size: {'; '.join(said)}."
+        yield f"The lowest loss of each batch size: {'; '.join(said)}."
 
 
 def _same_rate_sentences(study: Study) -> Iterator[str]:
