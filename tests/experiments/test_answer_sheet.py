@@ -22,7 +22,7 @@ def test_one_call_goes_from_corpus_to_report_and_a_second_finds_all_done(tmp_pat
     text = first["markdown"].read_text()
     headlines = {line[3:] for line in text.splitlines() if line.startswith("## ")}
     titles = {load_recipe(name).title for name in SWEEPS}
-    assert headlines == titles | {"Tokenizers", "SGD on a toy", "Generation", "Experiment log"}
+    assert headlines == titles | {"Tokenizers", "SGD on a toy", "The corpora compared", "Generation", "Experiment log"}
     assert len(begun) == len(set(begun)) > 20
     begun.clear()
     again = AnswerSheet(config=config, execute=Counting()).run()
