@@ -104,7 +104,7 @@ def _batch_sentences(study: Study) -> Iterator[str]:
         times = (
             "that of the square root" if abs(ratio - 1) < _ROUNDING else f"{ratio:.2g} times that of the square root"
         )
-        said.append(f"{size:,} {best.mean:.4f} at a rate of {rates[best.name]:.3g}, {times}")
+        said.append(f"{best.mean:.4f} of {size:,} at a rate of {rates[best.name]:.3g}, {times}")
     if said:
         yield f"The lowest loss of each batch size: {'; '.join(said)}."
 
