@@ -147,11 +147,13 @@ def run_nanogpt(_: str, base: TrainConfig, lr: float, seed: int) -> float:
     torch.manual_seed(seed)
     shape = base.model
     model = nanogpt_control.GPT(
-        vocab_size=shape.vocab_size,
-        context_length=shape.context_length,
-        width=shape.d_model,
-        num_layers=shape.num_layers,
-        num_heads=shape.num_heads,
+        nanogpt_control.Shape(
+            vocab_size=shape.vocab_size,
+            context_length=shape.context_length,
+            width=shape.d_model,
+            num_layers=shape.num_layers,
+            num_heads=shape.num_heads,
+        )
     )
     optimizer = nanogpt_control.build_optimizer(model, lr)
     ids = np.load(base.data.train, mmap_mode="r")

@@ -3,6 +3,7 @@
     python benches/train_step.py                     # the base model, 16 x 256 tokens a step, on this machine's CPU
     python benches/train_step.py --preset h200       # both models of the targets, 128 x 256 tokens, on one GPU
     python benches/train_step.py --preset tiny       # seconds, to see that everything runs
+    python benches/train_step.py --nanogpt PATH      # nanoGPT itself, from a checkout, in place of our control of it
 
 Each contender trains in a process of its own, all on the same ids. Ours and the textbook's start from the same weights
 and read the same batches, and their losses are compared before any time is reported: a lever may change speed and
@@ -17,7 +18,6 @@ fall.
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import math
 import os
@@ -27,18 +27,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nanogpt_control
 import numpy as np
+import products
 import side_by_side
 import torch
 
 from cs336.accounting import count_parameters, recognise_device, training_flops_per_token
 from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig
-from cs336.data import get_batch
 from cs336.model import ModelConfig
 from cs336.optim import AdamW
 from cs336.train.device import cpu_threads, default_num_threads
@@ -77,9 +78,10 @@ TEXTBOOK: dict[str, Any] = {"precision": "fp32", "compile": False, "loss_chunk_s
 LEVERS: dict[str, dict[str, Any]] = {
     "foreach AdamW, fused attention": {"attention": "sdpa"},
     "+ bf16 over fp32 weights": {"precision": "bf16"},
-    "+ loss in chunks": {"loss_chunk_size": 1024},
+    "+ loss in chunks": {"loss_chunk_size": "auto"},
     "+ compiled step and optimizer": {"compile": True},
 }
+PRODUCTS = "the matrix products of a step, alone"
 NANOGPT = {"nanoGPT as shipped": False, "nanoGPT patched: bf16, compiled": True}
 
 
@@ -89,6 +91,7 @@ def contenders(options: argparse.Namespace, preset: Preset) -> list[str]:
         names += ["+ CUDA graphs", "nanoGPT as shipped"]  # on a GPU it is bf16 and compiled as it is
     else:
         names += NANOGPT
+    names.append(PRODUCTS)
     return [name for name in names if options.only is None or any(word in name for word in options.only)]
 
 
@@ -127,6 +130,10 @@ def work(options: argparse.Namespace) -> None:
     preset = PRESETS[options.preset][options.index]
     device = options.device or preset.device
     threads = options.threads or default_num_threads()
+    if options.worker == PRODUCTS:
+        with cpu_threads(threads):
+            print(json.dumps({"flops_per_s": measure_products(preset, device), "threads": threads}))
+        return
     with cpu_threads(threads):
         prepare = prepare_nanogpt if options.worker.startswith("nanoGPT") else prepare_ours
         step, facts = prepare(options, preset, device)
@@ -151,6 +158,17 @@ def measure(step: Callable[[int], torch.Tensor], preset: Preset, device: str) ->
         synchronise(device)
         seconds.append(time.perf_counter() - begin)
     return [*losses, loss.item()], seconds
+
+
+def measure_products(preset: Preset, device: str) -> dict[str, float]:
+    """Return FLOP/s by precision, of all products but those of attention."""
+    d, d_ff, num_layers = preset.d_model, preset.d_ff, preset.num_layers
+    shapes = {(d, d): 4 * num_layers, (d, d_ff): 2 * num_layers, (d_ff, d): num_layers, (d, preset.vocab_size): 1}
+    num_rows = preset.batch_size * preset.context_length
+    return {
+        precision: products.product_flops_per_s(shapes, num_rows=num_rows, device=device, dtype=dtype)
+        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
 
 
 def synchronise(device: str) -> None:
@@ -211,72 +229,17 @@ def prepare_ours(
 def prepare_nanogpt(
     options: argparse.Namespace, preset: Preset, device: str
 ) -> tuple[Callable[[int], torch.Tensor], dict[str, Any]]:
-    import contextlib
-
-    import nanogpt_control
-
-    torch.manual_seed(0)
-    is_fast = device == "cuda" or NANOGPT[options.worker]
-    if options.nanogpt is None:
-        model = nanogpt_control.GPT(
-            vocab_size=preset.vocab_size,
-            context_length=preset.context_length,
+    return nanogpt_control.prepare(
+        Path(options.workdir) / "ids.npy",
+        nanogpt_control.Shape(
+            **{name: getattr(preset, name) for name in ("vocab_size", "context_length", "num_layers", "num_heads")},
             width=preset.d_model,
-            num_layers=preset.num_layers,
-            num_heads=preset.num_heads,
-        )
-    else:
-        model = real_nanogpt(options.nanogpt, preset)
-    model.to(device)
-    optimizer = nanogpt_control.build_optimizer(model, 1e-3)
-    compiled = torch.compile(model) if is_fast else model
-    torch.backends.cuda.matmul.allow_tf32 = True
-    ids = np.load(Path(options.workdir) / "ids.npy", mmap_mode="r")
-    context = torch.autocast(device, dtype=torch.bfloat16) if is_fast else contextlib.nullcontext()
-    batch = get_batch(ids, preset.batch_size, preset.context_length, device)
-
-    def step(index: int) -> torch.Tensor:
-        nonlocal batch
-        for group in optimizer.param_groups:
-            group["lr"] = nanogpt_control.learning_rate(index, lr=1e-3, warmup_steps=2, num_steps=1000)
-        with context:
-            _, loss = compiled(*batch)
-        batch = get_batch(ids, preset.batch_size, preset.context_length, device)  # prefetched, as it does
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
-
-    in_products = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "position" not in name)
-    scores = 12 * preset.num_layers * preset.context_length * preset.d_model
-    facts = {
-        "flops_per_token": 6.0 * in_products + scores,
-        "precision": "bf16" if is_fast else "fp32",
-        "micro_batch_size": preset.batch_size,
-        "num_parameters": sum(p.numel() for p in model.parameters()),
-    }
-    return step, facts
-
-
-def real_nanogpt(path: Path, preset: Preset) -> torch.nn.Module:
-    """The model of a checkout of nanoGPT."""
-    spec = importlib.util.spec_from_file_location("nanogpt_model", path / "model.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{path} holds no model.py; give the directory of a nanoGPT checkout")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    config = module.GPTConfig(
-        block_size=preset.context_length,
-        vocab_size=preset.vocab_size,
-        n_layer=preset.num_layers,
-        n_head=preset.num_heads,
-        n_embd=preset.d_model,
-        dropout=0.0,
-        bias=False,
+        ),
+        batch_size=preset.batch_size,
+        device=device,
+        is_fast=device == "cuda" or NANOGPT[options.worker],
+        checkout=options.nanogpt,
     )
-    return module.GPT(config)
 
 
 def compare_losses(runs: dict[str, dict[str, Any]], preset: Preset) -> None:
@@ -287,7 +250,7 @@ def compare_losses(runs: dict[str, dict[str, Any]], preset: Preset) -> None:
     """
     reference = runs.get("textbook", {}).get("losses")
     for name, result in runs.items():
-        if "failed" in result:
+        if "failed" in result or name == PRODUCTS:
             continue
         losses = result["losses"]
         if name.startswith("nanoGPT"):
@@ -303,39 +266,55 @@ def compare_losses(runs: dict[str, dict[str, Any]], preset: Preset) -> None:
 
 
 def report(runs: dict[str, dict[str, Any]], preset: Preset, options: argparse.Namespace) -> None:
-    num_tokens = preset.num_steps * preset.batch_size * preset.context_length
     device = options.device or preset.device
-    card = recognise_device(torch.cuda.get_device_name()) if device == "cuda" else None
     name_of_device = torch.cuda.get_device_name() if device == "cuda" else processor()
-    threads = next(iter(runs.values())).get("threads")
-    print(
-        f"\n{preset.num_layers} layers, width {preset.d_model}, {preset.num_heads} heads, "
+    text = "\n".join(table(runs, preset, device, name_of_device))
+    print(f"\n{text}")
+    if options.out is None:
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = f"train_step_{device}_{preset.vocab_size}"
+    (options.out / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    figures = {"preset": dataclasses.asdict(preset), "device": name_of_device, "runs": runs}
+    (options.out / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {options.out / name}.md, .json", file=sys.stderr)
+
+
+def table(runs: dict[str, dict[str, Any]], preset: Preset, device: str, name_of_device: str) -> Iterator[str]:
+    num_tokens = preset.num_steps * preset.batch_size * preset.context_length
+    card = recognise_device(name_of_device) if device == "cuda" else None
+    whole = {name: result for name, result in runs.items() if "failed" not in result}
+    threads = next((result["threads"] for result in whole.values()), "no")
+    yield (
+        f"{preset.num_layers} layers, width {preset.d_model}, {preset.num_heads} heads, "
         f"vocabulary {preset.vocab_size}; {preset.batch_size} x {preset.context_length} tokens a step; "
         f"{name_of_device}, {threads} threads, torch {torch.__version__}, Python {platform.python_version()}; "
-        f"median (min-max) of {preset.num_rounds} rounds of {preset.num_steps} steps\n"
+        f"median (min-max) of {preset.num_rounds} rounds of {preset.num_steps} steps"
     )
-    print("| contender | tokens/s | TFLOP/s | MFU | peak MB | loss after the last step | times the textbook |")
-    print("|---|---|---|---|---|---|---|")
+    yield ""
+    yield "| contender | tokens/s | TFLOP/s | MFU | peak MB | loss after the last step | times the first |"
+    yield "|---|---|---|---|---|---|---|"
     base: float | None = None
     for name, result in runs.items():
-        if "failed" in result:
-            print(f"| {name} | {result['failed']} | | | | | |")
+        if name == PRODUCTS or name not in whole:
             continue
         rates = [num_tokens / seconds for seconds in result["seconds"]]
         rate = statistics.median(rates)
         base = base or rate
         flops = rate * result["flops_per_token"]
         mfu = f"{flops / card.peak_flops(result['precision']):.1%}" if card is not None else "peak not known"
-        print(
+        yield (
             f"| {name} | {rate:,.0f} ({min(rates):,.0f}-{max(rates):,.0f}) | {flops / 1e12:.3f} | {mfu} "
             f"| {result['peak_bytes'] / 1e6:,.0f} | {result['losses'][-1]:.4f} | {rate / base:.2f} |"
         )
+    yield from (f"| {name} | {runs[name]['failed']} | | | | | |" for name in runs.keys() - whole.keys())
+    yield ""
+    if PRODUCTS in whole:
+        rates_of = whole[PRODUCTS]["flops_per_s"]
+        in_words = ", ".join(f"{rate / 1e12:.3f} TFLOP/s in {precision}" for precision, rate in rates_of.items())
+        yield f"{PRODUCTS}: {in_words}"
     if preset.target is not None:
-        print(f"\ntarget on one H200: {preset.target:,.0f} tokens/s")
-    if options.json is not None:
-        known = json.loads(options.json.read_text()) if options.json.exists() else []
-        known.append({"preset": dataclasses.asdict(preset), "device": name_of_device, "runs": runs})
-        options.json.write_text(json.dumps(known, indent=1))
+        yield f"target on one H200: {preset.target:,.0f} tokens/s"
 
 
 def processor() -> str:
@@ -353,7 +332,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument("--micro-batch", type=int, help="sequences worked off at a time, for all of ours")
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT, to run its own model.py")
-    parser.add_argument("--json", type=Path, help="a list to which all figures are added")
+    parser.add_argument("--out", type=Path, help="a directory for the tables and all figures")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--index", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--workdir", help=argparse.SUPPRESS)

@@ -211,12 +211,22 @@ def test_memory_that_is_refused_is_a_memory_error(prepare, work):
     )
 
 
+WORDS = """
+from cs336.tokenizer import train_superbpe
+words = [' '.join(f'{n * 7919:x}' + 'y' * (n % 23) for n in range(at, at + 40_000)) for at in range(0, 200_000, 40_000)]
+words = dict.fromkeys(words)
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
 @pytest.mark.parametrize(
     ("prepare", "work"),
     [
         ("texts = ['ab cd'] * 300_000", "tokenizer.encode_batch(texts, num_threads=1)"),
         ("specials = [f'<|special token {n}|>' for n in range(20_000)]", "Tokenizer(vocab, merges, specials)"),
+        (WORDS, "train_bpe(words, 2000, num_threads=1)"),
+        (WORDS, "train_bpe(words, 2000, num_threads=3)"),
+        (WORDS, "train_superbpe(words, 2000, transition_size=1000, num_threads=1)"),
         (
             "pairs = [(bytes([a]), bytes([b])) for a in range(256) for b in range(256)][:50_000]\n"
             "large = {n: bytes([n]) for n in range(256)} | {256 + n: a + b for n, (a, b) in enumerate(pairs)}",

@@ -20,6 +20,7 @@ __all__ = [
     "read_gpt2",
     "read_hf",
     "read_tiktoken",
+    "run_corpus_shuffle",
     "run_corpus_task",
     "write_file",
 ]
@@ -57,6 +58,9 @@ class Tokenizer:
         *,
         special_tokens: Iterable[str] | None = None,
     ) -> list[list[int]]: ...
+    def encode_unfinished(
+        self, text: str, *, special_tokens: Iterable[str] | None = None
+    ) -> tuple[list[int], list[list[int]]]: ...
     def encode_iterable(self, strings: Iterable[str]) -> EncodeIterator: ...
     def encode_to_npy(
         self,
@@ -82,6 +86,7 @@ class Tokenizer:
     def vocab(self) -> _Vocab: ...
     @property
     def merges(self) -> _Merges: ...
+    def canonical_content(self) -> tuple[int, int, bytes]: ...
     @property
     def special_tokens(self) -> dict[str, int]: ...
     @property
@@ -166,5 +171,13 @@ def run_corpus_task(
     progress: Callable[[int, int, int, int], object] | None = None,
     crash_at: int | None = None,
 ) -> str: ...
+def run_corpus_shuffle(
+    tokenizer: Tokenizer,
+    shuffle: str,
+    *,
+    num_threads: int | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+    crash_at: int | None = None,
+) -> None: ...
 def hash_file(path: _StrPath) -> tuple[int, str]: ...
 def write_file(path: _StrPath, content: bytes) -> None: ...

@@ -124,7 +124,8 @@ class TrainConfig:
         run_dir: directory of the run; everything it writes is in there.
         batch_size: sequences of `model.context_length` tokens in one optimizer step.
         micro_batch_size: sequences worked off at a time; changes memory, not the batch. None: what suits the device.
-        loss_chunk_size: positions whose logits are in memory at a time; none takes all at once. The loss is the same.
+        loss_chunk_size: positions whose logits are in memory at a time; none takes all at once, auto what suits the
+            device. The loss is the same.
         steps: optimizer steps; give either this or `tokens`.
         tokens: training tokens, rounded up to whole steps.
         eval_every: steps between validations over the whole held-out file; the last step is always validated.
@@ -155,7 +156,7 @@ class TrainConfig:
     run_dir: str = "runs/train"
     batch_size: int = 32
     micro_batch_size: int | None = None
-    loss_chunk_size: int | None = 1024
+    loss_chunk_size: int | Literal["auto"] | None = "auto"
     steps: int | None = None
     tokens: int | None = None
     eval_every: int = 500
@@ -184,7 +185,7 @@ class TrainConfig:
             *("keep_checkpoints", "permanent_every", "log_every", "sample_every", "sample_tokens", "num_threads"),
         ):
             value = getattr(self, name)
-            _require(value is None or value >= 1, f"{name} must be at least 1", value)
+            _require(value is None or value == "auto" or value >= 1, f"{name} must be at least 1", value)
         _require(self.seed >= 0, "seed must not be negative", self.seed)
         _require(self.seed < 2**64, "seed must be below 2**64", self.seed)
         # torch reserves memory for each, and ends the process where it cannot

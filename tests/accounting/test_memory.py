@@ -20,7 +20,8 @@ from cs336.train import cross_entropy
 TINY = ModelConfig(vocab_size=70, context_length=24, d_model=16, num_layers=3, num_heads=4, d_ff=40)
 VARIANTS = [
     {},
-    {"attention": "sdpa"},
+    {"attention": "plain"},
+    {"attention": "plain", "position": "none"},
     {"norm": "none"},
     {"norm_position": "post"},
     {"position": "none"},

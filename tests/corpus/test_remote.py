@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cs336 import corpus as corpora
+from cs336.shards import read_manifest
 from cs336.tokenizer import Tokenizer
 
 TEXTS = [f"{number} größer\n" * (number % 7) for number in range(400)]
@@ -77,3 +78,34 @@ def test_parquet(tmp_path, tokenizer, expected):
     parquet.write_table(pyarrow.table({"body": rows}), tmp_path / "a.parquet", row_group_size=60)
     options = {"text_field": "body", "on_bad": "skip"}
     assert np.array_equal(made(tmp_path / "a.parquet", tmp_path / "out", tokenizer, **options), expected)
+
+
+def test_rows_of_parquet_are_known_by_their_numbers(tmp_path, tokenizer):
+    """What is recorded can be looked up: a document by file and row, a rejected one, too."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = {name: [text and f"{name} {text}" for text in TEXTS[:150]] for name in "ab"}
+    rows["a"][7] = rows["b"][0] = rows["b"][99] = None
+    for name, texts in rows.items():
+        parquet.write_table(pyarrow.table({"text": texts}), tmp_path / f"{name}.parquet", row_group_size=40)
+    options = {"on_bad": "quarantine", "sources": True, "valid_fraction": 0.3, "tokens_per_shard": 500}
+    names = [tmp_path / f"{name}.parquet" for name in "ab"]
+    plan = corpora.plan(names, tokenizer=tokenizer, out=tmp_path / "out", **options)
+    assert corpora.run(plan).is_finished
+    tables = [parquet.read_table(planned.name)["text"].to_pylist() for planned in plan.inputs]
+    found = {}
+    for split in ("train", "valid"):
+        shards = read_manifest(plan.directory).of_split(split)
+        ids = np.concatenate([np.load(plan.directory / shard.file) for shard in shards])
+        sources = np.concatenate([np.load(plan.directory / shard.sources_file) for shard in shards]).tolist()
+        ends = np.flatnonzero(ids == tokenizer.eos_id)
+        for (index, row), begin, end in zip(sources, [0, *(ends[:-1] + 1)], ends, strict=True):
+            assert tokenizer.decode(ids[begin:end]) == tables[index][row]
+            found[index, row] = True
+    quarantined = sorted((plan.directory / "quarantine").iterdir())
+    kept = [json.loads(line) for path in quarantined for line in path.read_text().splitlines()]
+    assert {(line["input"], line["row"]) for line in kept} == {(0, 7), (1, 0), (1, 99)}
+    assert len(found) + len(kept) == 300
+    failing = corpora.plan(names[1], tokenizer=tokenizer, out=tmp_path / "failing")
+    with pytest.raises(ValueError, match=r"b\.parquet: row 0 .* is no document, not a string"):
+        corpora.run(failing)

@@ -148,6 +148,27 @@ def test_a_compiler_that_fails_is_done_without(config: DemoConfig, monkeypatch: 
     assert result.train.status in ("finished", "out of time")
 
 
+def test_compiling_waits_for_a_demo_that_wins_it_back(config: DemoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo.shutil, "which", lambda _: "/usr/bin/g++")
+    measured: list[bool] = []
+
+    def measure(plan: TrainConfig, **_: object) -> float:
+        measured.append(bool(plan.compile))
+        return 1300.0 if plan.compile else 1000.0
+
+    def stop_before_training(plan: TrainConfig, **_: object) -> None:
+        measured.append(bool(plan.compile))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "measure_tokens_per_s", measure)
+    monkeypatch.setattr(demo, "train", stop_before_training)
+    for minutes, is_compiled in ((3.5, False), (10.0, True)):
+        measured.clear()
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(dataclasses.replace(config, steps=None, minutes=minutes, compile=None), Recorder())
+        assert any(measured) is measured[-1] is is_compiled  # nothing is compiled only to be measured
+
+
 @pytest.mark.parametrize(("speed_of_two", "num_threads"), [(1_000.0, 1), (9_000.0, None)])
 def test_one_thread_is_taken_where_several_stand_in_each_others_way(
     config: DemoConfig, monkeypatch: pytest.MonkeyPatch, speed_of_two: float, num_threads: int | None
@@ -156,7 +177,7 @@ def test_one_thread_is_taken_where_several_stand_in_each_others_way(
     monkeypatch.setattr(
         demo, "measure_tokens_per_s", lambda plan, **_: 4_000.0 if plan.num_threads == 1 else speed_of_two
     )
-    plan, _ = demo._fastest(demo._train_config(config, vocab_size=300, num_steps=5, compiled=False))
+    plan, _ = demo._with_fewest_waits(demo._train_config(config, vocab_size=300, num_steps=5, compiled=False))
     assert plan.num_threads == num_threads
 
 

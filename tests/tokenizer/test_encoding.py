@@ -120,9 +120,63 @@ class TestEncode:
         for encoding in (ours, theirs):
             assert outcome(encoding.encode_ordinary_batch, ["a"], num_threads=0) is ValueError
 
-    def test_unstable_encoding_is_not_there(self, ours):
-        with pytest.raises(NotImplementedError, match="encode_with_unstable"):
-            ours.encode_with_unstable("abc")
+
+def unordered(outcome):
+    """Theirs come in the order of a hash table."""
+    if isinstance(outcome, tuple):
+        stable, completions = outcome
+        return stable, sorted(completions)
+    return outcome
+
+
+class TestEncodeWithUnstable:
+    @settings(max_examples=400, deadline=None)
+    @given(text=texts.map("".join), allowed=some_specials, disallowed=some_specials)
+    def test_any_text_and_choice_of_special_tokens(self, ours, theirs, text, allowed, disallowed):
+        text = text.replace("\ud83d", "x")  # which they refuse
+        options = {"allowed_special": allowed, "disallowed_special": disallowed}
+        expected = unordered(outcome(theirs.encode_with_unstable, text, **options))
+        assert outcome(ours.encode_with_unstable, text, **options) == expected
+
+    @pytest.fixture(scope="class", params=["gpt2", "cl100k", "o200k", r"\w+|\s+|[^\w\s]"])
+    def of_a_pattern(self, request):
+        text = TEXT * 3 + "\n \n\t  \n"
+        vocab, merges = train_bpe(iter([text]), 330, SPECIALS, pattern=request.param)
+        tokenizer = Tokenizer(vocab, merges, SPECIALS, pattern=request.param)
+        return tokenizer.as_tiktoken(), real_encoding(tokenizer)
+
+    @settings(max_examples=100, deadline=None)
+    @given(text=texts.map("".join))
+    def test_any_pattern(self, of_a_pattern, text):
+        ours, theirs = of_a_pattern
+        text = text.replace("\ud83d", "\n")
+        expected = unordered(theirs.encode_with_unstable(text, disallowed_special=()))
+        assert ours.encode_with_unstable(text, disallowed_special=()) == expected
+
+    def test_the_documented_promise(self, ours):
+        for end in range(len(TEXT)):
+            text = TEXT[:end]
+            stable, completions = ours.encode_with_unstable(text, disallowed_special=())
+            assert text.encode().startswith(ours.decode_bytes(stable))
+            assert all(ours.decode_bytes(stable + ids).startswith(text.encode()) for ids in completions)
+
+    def test_it_is_a_list_of_lists_in_order(self, ours):
+        stable, completions = ours.encode_with_unstable("of th")
+        assert stable == ours.encode("of")
+        assert ours.encode(" the") in completions
+        assert completions == sorted(completions)
+
+    def test_nothing_is_open_after_a_special_token(self, ours, theirs):
+        text = f"the {EOT}"
+        for encoding in (ours, theirs):
+            ids = encoding.encode(text, allowed_special="all")
+            assert encoding.encode_with_unstable(text, allowed_special="all") == (ids, [])
+            assert encoding.encode_with_unstable("") == ([], [])
+
+    @pytest.mark.parametrize("text", [b"abc", 3, None])
+    def test_only_str_is_text(self, ours, theirs, text):
+        for encoding in (ours, theirs):
+            assert outcome(encoding.encode_with_unstable, text, disallowed_special=()) is TypeError
 
 
 class TestSingleTokens:

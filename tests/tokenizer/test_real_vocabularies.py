@@ -78,6 +78,15 @@ def test_tiktoken_gives_the_same_ids(ours, of_tiktoken, text):
     assert ours.decode(ids) == text
 
 
+@settings(max_examples=100, deadline=None)
+@given(text=texts)
+def test_tiktoken_gives_the_same_unstable_ids(ours, of_tiktoken, text):
+    # It goes through all tokens with each ending of the last pretoken: of an `aaaa` there are many.
+    text = text[-40:]
+    stable, completions = of_tiktoken.encode_with_unstable(text, allowed_special="all")
+    assert ours.as_tiktoken().encode_with_unstable(text, allowed_special="all") == (stable, sorted(completions))
+
+
 @settings(max_examples=200)
 @given(text=texts)
 def test_tokenizers_gives_the_same_ids(ours, of_hugging_face, text):

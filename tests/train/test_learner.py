@@ -1,16 +1,21 @@
 import dataclasses
+import inspect
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig
 from cs336.data import TokenDataset
 from cs336.model import ModelConfig
 from cs336.optim import AdamW, Muon
+from cs336.optim import adamw as adamw_module
+from cs336.train import learner as learner_module
 from cs336.train.learner import Learner, open_dataset
 
 # every lever at its plain setting: the path that the others are held against
@@ -22,7 +27,9 @@ def config(tmp_path: Path) -> TrainConfig:
     np.save(tmp_path / "train.npy", np.random.default_rng(0).integers(0, 60, 4000).astype(np.uint16))
     return TrainConfig(
         data=DataConfig(train=str(tmp_path / "train.npy")),
-        model=ModelConfig(vocab_size=61, context_length=16, d_model=32, num_layers=2, num_heads=4, d_ff=64),
+        model=ModelConfig(
+            vocab_size=61, context_length=16, d_model=32, num_layers=2, num_heads=4, d_ff=64, attention="plain"
+        ),
         optim=OptimConfig(lr=1e-2),
         schedule=ScheduleConfig(warmup_steps=2),
         batch_size=8,
@@ -135,6 +142,51 @@ def test_no_step_reads_a_number_off_the_device(
     learner.update(0)
 
 
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_all_that_a_step_computes_on_a_gpu_stays_there_and_waits_for_nothing(
+    config: TrainConfig, dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch, placement: Any, algorithm: Any
+) -> None:
+    """On a GPU that is not there: fake tensors know their device, refuse to mix two, and have no values to read."""
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(learner_module, "choose_device", lambda _: gpu)
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # reads its values
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    config = dataclasses.replace(
+        with_model(config, qk_norm=True, logit_softcap=10.0),
+        optim=OptimConfig(algorithm=algorithm),
+        data=dataclasses.replace(config.data, placement=placement),
+        precision="bf16",
+        loss_chunk_size=32,
+        micro_batch_size=4,
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        learner = Learner(config)
+
+        def backward(_: torch.Tensor) -> None:  # autograd's engine has no fake device
+            for parameter in learner.model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+
+        monkeypatch.setattr(torch.Tensor, "backward", backward)
+        for step in range(2):
+            loss, norm = learner.gradients(dataset, step)
+            learner.update(step)
+        state = [value for one in learner.optimizer.state.values() for value in one.values()]
+        kept = [loss, norm, *learner.model.parameters(), *(one for one in state if isinstance(one, torch.Tensor))]
+        assert {tensor.device.type for tensor in kept} == {"cuda"}
+        assert {tensor.dtype for tensor in kept} == {torch.float32}
+
+
+def test_the_compiled_update_takes_its_numbers_from_the_host_without_waiting() -> None:
+    with FakeTensorMode():
+        params = [torch.zeros(shape, device="cuda") for shape in ((4, 5), (4,))]
+        grads, ms, vs = ([torch.zeros_like(param) for param in params] for _ in range(3))
+        decay, rate = torch.tensor(0.9), torch.tensor(0.1)
+        update = inspect.unwrap(adamw_module._move_in_one_pass)
+        update(params, grads, ms, vs, decay, rate, beta1=0.9, beta2=0.95, eps=1e-8)
+        assert {param.device.type for param in params} == {"cuda"}
+
+
 def test_memory_that_runs_out_in_the_first_step_halves_the_micro_batch_and_says_so(
     config: TrainConfig, dataset: TokenDataset
 ) -> None:
@@ -178,6 +230,25 @@ def test_gradients_of_an_attempt_that_ran_out_of_memory_are_forgotten(
     learner._compute_loss = fails_once
     _, norm = learner.gradients(dataset, 0)
     torch.testing.assert_close(norm, Learner(config).gradients(dataset, 0)[1], rtol=1e-5, atol=0)
+
+
+def test_what_an_attempt_computed_is_gone_before_the_next_one_begins(
+    config: TrainConfig, dataset: TokenDataset
+) -> None:
+    learner, computed, is_gone = Learner(config), [], []
+    compute = learner._compute_loss
+
+    def runs_out_after_some_layers(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if len(inputs) == 8:
+            activations = torch.zeros(4)
+            computed.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(inputs, targets)
+
+    learner._compute_loss = runs_out_after_some_layers
+    learner.on_notice = lambda _: is_gone.append(computed[0]() is None)
+    learner.gradients(dataset, 0)
+    assert is_gone == [True]
 
 
 def test_memory_that_runs_out_later_or_with_one_sequence_is_an_error(

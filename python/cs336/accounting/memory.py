@@ -60,21 +60,23 @@ def handout_activations(config: ModelConfig, *, gate: bool = True) -> Activation
 def saved_activations(config: ModelConfig) -> Activations:
     """Return the values that autograd keeps of `TransformerLM(config)` and its loss in fp32, run as they are written.
 
-    Each RMSNorm keeps what it reads, what it divided, what it scaled, and one root a position. Attention keeps rotated
-    queries and keys, values, the scores' exponentials, their sums and the weights (fused attention its result and one
-    logarithm a query instead), and the heads side by side. SwiGLU keeps W1 x, its sigmoid, its SiLU, W3 x and the
+    Each RMSNorm keeps what it reads, and what reads it keeps its result. Attention keeps rotated queries and keys,
+    values, and the heads side by side; the fused kernel its result and one logarithm a query, the written-out formula
+    the exponentials of the scores, their sums, and the weights. SwiGLU keeps W1 x, W3 x and their gated
     product. The loss keeps the logits, their exponentials and the sums of these. A compiled model keeps less. Not
-    counted: the causal masks, which do not grow with the batch.
+    counted: the causal masks of written-out attention, which do not grow with the batch.
     """
     T, d, h, num_layers = config.context_length, config.d_model, config.num_heads, config.num_layers
-    norm = 3 * T * d + T if config.norm == "rms" else T * d
-    qk_norms = 2 * (2 * T * d + h * T) if config.qk_norm else 0
+    norm = 2 * T * d if config.norm == "rms" else T * d
+    qk_norms = 2 * T * d if config.qk_norm else 0
     is_fused = config.attention == "sdpa"
+    # what the kernel returns has the heads side by side already, unless the rotation has laid its input out anew
+    is_copied = is_fused and config.position == "rope"
     return Activations(
         norms=(2 * num_layers + 1) * norm + num_layers * qk_norms,
-        attention_projections=num_layers * (5 if is_fused else 4) * T * d,
+        attention_projections=num_layers * (5 if is_copied else 4) * T * d,
         attention_scores=num_layers * (h * T if is_fused else 2 * h * T * T + h * T),
-        feed_forward=num_layers * (5 if config.ffn == "swiglu" else 3) * T * config.d_hidden,
+        feed_forward=num_layers * 3 * T * config.d_hidden,
         lm_head=(2 if config.logit_softcap is None else 3) * T * config.vocab_size + T,
     )
 

@@ -94,14 +94,18 @@ class RunCorpus:
             return ExitCode.OK
         with watch() as watcher:
             shown = _Shown(watcher)
-            result = run(
-                planned,
-                executor=self.executor,
-                num_threads=self.threads,
-                task_index=self.task_index,
-                num_tasks=self.num_tasks,
-                progress=shown,
-            )
+            try:
+                result = run(
+                    planned,
+                    executor=self.executor,
+                    num_threads=self.threads,
+                    task_index=self.task_index,
+                    num_tasks=self.num_tasks,
+                    progress=shown,
+                )
+            except KeyboardInterrupt:
+                watcher.say("what is committed stays: run it again to go on")
+                raise
         print_result(_result_values(planned, result, shown.last), as_json=self.json)
         return ExitCode.OK
 
@@ -166,8 +170,12 @@ class _Shown:
         self._num_failures = 0
 
     def __call__(self, at: "Progress", /) -> None:
+        if at.shuffled_bytes is not None:
+            rate = at.shuffled_bytes / at.elapsed_s if at.elapsed_s else 0.0
+            self._watcher("shuffle", at.shuffled_bytes, at.bytes_to_shuffle, note=f"{rate / 1e6:,.0f} MB/s")
+            return
         self.last = at
-        for failure in at.failures[self._num_failures :]:
+        for failure in at.failures[self._num_failures :] if at.num_tasks > 1 else ():
             self._watcher.say(f"a task failed, the others go on: {failure}")
         self._num_failures = len(at.failures)
         rate = at.done_bytes / at.elapsed_s if at.elapsed_s else 0.0

@@ -18,6 +18,7 @@ _STAGES = {
     "merge": "merging pairs",
     "encode": "encoding",
     "corpus": "making shards",
+    "shuffle": "shuffling",
     "verify": "verifying",
     "convert": "converting",
     "files": "counting files",
@@ -38,6 +39,8 @@ def print_result(values: Mapping[str, Any], *, as_json: bool) -> None:
 def _format(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(_format, value))
     return f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else _format_large(value)
 
 

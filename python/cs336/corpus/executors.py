@@ -33,6 +33,9 @@ class Progress:
         num_tasks: tasks of this run.
         elapsed_s: since the run began.
         failures: why tasks have failed so far; the others go on.
+        shuffled_bytes: of the ids that are to be shuffled once all tasks are done, how much was read and written; None
+            before.
+        bytes_to_shuffle: in all.
     """
 
     done_bytes: int
@@ -43,6 +46,8 @@ class Progress:
     num_tasks: int
     elapsed_s: float
     failures: tuple[str, ...] = ()
+    shuffled_bytes: int | None = None
+    bytes_to_shuffle: int = 0
 
 
 Report = Callable[[Progress], object]

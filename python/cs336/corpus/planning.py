@@ -231,6 +231,16 @@ def plan(
     return new
 
 
+def check_is_planned(plan: Plan) -> None:
+    """Check that a corpus directory still holds this plan: two that were made at the same moment both believe so.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is another one.
+    """
+    _check_same(Plan.load(plan.directory), plan)
+
+
 def planned_input(file: InputFile, how: str) -> PlannedInput:
     """Take an input's fingerprint.
 

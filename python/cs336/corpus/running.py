@@ -1,14 +1,16 @@
 """Doing a plan, or a share of it, from wherever it stands."""
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs336.corpus.executors import Failures, Report, executor_named
+from cs336.corpus.executors import Failures, Progress, Report, executor_named
 from cs336.corpus.lock import CorpusLock, CorpusLockedError
-from cs336.corpus.planning import Plan
-from cs336.corpus.sealing import in_order, journals, seal, unfinished
+from cs336.corpus.planning import Plan, check_is_planned
+from cs336.corpus.sealing import check_budget, in_order, journals, seal, unfinished
+from cs336.corpus.shuffling import Progress as ShuffleProgress
 from cs336.corpus.shuffling import discard_unshuffled, shuffle
 from cs336.shards import MANIFEST, Manifest, Shard, read_manifest
 
@@ -54,7 +56,7 @@ def run(
 
     Args:
         plan: the job.
-        executor: "local".
+        executor: "local", or "ray" for a cluster.
         num_threads: threads on this machine; None for all cores.
         task_index: which share of the tasks to do, from 0.
         num_tasks: how many shares there are, each done by a call of its own, such as the tasks of an array job.
@@ -69,11 +71,12 @@ def run(
         raise ValueError(f"task_index must lie in 0 .. num_tasks - 1, got {task_index} of {num_tasks}")
     run_tasks = executor_named(executor)
     with CorpusLock(plan.directory, share=task_index, num_shares=num_tasks):
+        check_is_planned(plan)
         if not (plan.directory / MANIFEST).exists():
             own = [task for task in unfinished(plan) if task % num_tasks == task_index]
-            failures = run_tasks(plan, own, num_threads=num_threads, progress=progress)
+            failures = run_tasks(plan, own, num_threads=num_threads, progress=_within_budget(plan, progress))
             _raise(failures)
-            _finish_if_last(plan)
+            _finish_if_last(plan, num_threads, progress)
         if (plan.directory / MANIFEST).exists():
             discard_unshuffled(plan)
     return result_of(plan)
@@ -107,7 +110,7 @@ def rejected_by_reason(manifest: Manifest) -> dict[str, int]:
     return dict(sorted(reasons.items()))
 
 
-def _finish_if_last(plan: Plan) -> None:
+def _finish_if_last(plan: Plan, num_threads: int | None, progress: Report | None) -> None:
     done = journals(plan)
     if any(journal.report is None for journal in done):
         return
@@ -116,8 +119,36 @@ def _finish_if_last(plan: Plan) -> None:
             return  # another share has ended at the same moment
         shards: Sequence[Shard] = in_order(done)
         if plan.options.shuffle_seed is not None:
-            shards = shuffle(plan, shards)
+            shards = shuffle(plan, shards, num_threads=num_threads, progress=_of_shuffle(plan, progress))
         seal(plan, shards, done)
+
+
+def _within_budget(plan: Plan, progress: Report | None) -> Report:
+    """End a run as soon as its tasks together have rejected too much, not when all of them are done."""
+    before = sum(told["rejected"] for done in journals(plan) if done.report for told in done.report["inputs"])
+
+    def report(at: Progress) -> None:
+        check_budget(plan, before + at.rejected)
+        if progress is not None:
+            progress(at)
+
+    return report
+
+
+def _of_shuffle(plan: Plan, progress: Report | None) -> ShuffleProgress | None:
+    """Tell of a shuffle in the words of a run."""
+    if progress is None:
+        return None
+    began = time.monotonic()
+    width = 2 if plan.dtype == "uint16" else 4
+    num_tasks = len(plan.tasks)
+
+    def report(_stage: str, done: int, total: int) -> None:
+        elapsed_s = time.monotonic() - began
+        done, total = done * width, total * width
+        progress(Progress(0, 0, 0, 0, num_tasks, num_tasks, elapsed_s, shuffled_bytes=done, bytes_to_shuffle=total))
+
+    return report
 
 
 def _raise(failures: Failures) -> None:

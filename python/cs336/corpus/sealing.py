@@ -44,15 +44,25 @@ def totals_of(plan: Plan, done: Sequence[Journal], shards: Sequence[Shard]) -> d
     problems = [*_unequal_sums(totals, shards), *_unread_bytes(plan, reports)]
     if problems:
         raise ValueError(
-            f"{plan.directory}: the totals do not reconcile: {'; '.join(problems)}; this is a fault of ours"
+            f"{plan.directory}: the totals do not reconcile: {'; '.join(problems)}; this is a fault of ours: please "
+            "report it, with the directory's plan.json and journal"
         )
-    most = plan.options.max_rejected
-    if most is not None and totals["rejected"] > most:
-        raise ValueError(
-            f"{totals['rejected']:,} records were rejected, more than max_rejected = {most:,}; look at them, and "
-            "plan the corpus anew with a greater one"
-        )
+    check_budget(plan, totals["rejected"])
     return dict(totals)
+
+
+def check_budget(plan: Plan, rejected: int) -> None:
+    """Check that no more records were rejected than may be.
+
+    Raises:
+        ValueError: more were.
+    """
+    most = plan.options.max_rejected
+    if most is not None and rejected > most:
+        raise ValueError(
+            f'{rejected:,} records were rejected, more than max_rejected = {most:,}; look at them (on_bad "quarantine" '
+            "keeps them), and plan the corpus anew in another directory with a greater one"
+        )
 
 
 def _unequal_sums(totals: Mapping[str, int], shards: Sequence[Shard]) -> list[str]:

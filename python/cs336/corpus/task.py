@@ -78,6 +78,7 @@ def _opened(plan: Plan, part: Part) -> Iterator[dict[str, Any]]:
             "compression": source.compression,
             "range": None if part.begin is None else [part.begin, part.end],
             "size_bytes": plan.part_bytes(part),
+            "has_rows": planned.format == "parquet",
         }
 
 

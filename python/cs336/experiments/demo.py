@@ -30,6 +30,11 @@ from cs336.train.progress import TrainResult
 from cs336.train.runlog import read_metrics
 
 _SMALLEST_VOCAB = 257
+# On two cores of a CPU: seconds to compile the demo's step with an empty cache, and again from it when the run begins;
+# how many times as fast the step is then; seconds for a sampled token.
+_COMPILE_S = 60.0
+_COMPILED_GAIN = 1.23
+_SAMPLED_TOKEN_S = 0.006
 _MARKER = "demo.json"
 _OWN_NAMES = (
     *("train.txt", "valid.txt", "train.npy", "valid.npy", "tokenizer.json", "curve.png", "samples.txt", _MARKER),
@@ -57,7 +62,7 @@ class DemoConfig:
         num_samples: How often samples are taken while it learns.
         sample_tokens: Tokens in a sample.
         prompts: What the samples continue; the first one is followed while the model learns.
-        compile: Compile the training step; None does so where it pays: with a C++ compiler and a minute or more.
+        compile: Compile the training step; None does so where it pays: with a C++ compiler, from some eight minutes on.
         seed: Determines weights, batches and samples.
         device: auto, cpu or cuda.
     """
@@ -235,42 +240,49 @@ def _train_tokenizer(config: DemoConfig, run_dir: Path, observer: Observer) -> T
 
 def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, num_valid_tokens: int) -> TrainConfig:
     """Choose the number of steps that fits into the time left, so that the rate has come down when it is over."""
-    budget_s = config.minutes * 60
-    compiled = config.compile if config.compile is not None else _pays_to_compile(budget_s) and config.steps is None
-    plan = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=config.steps or 1, compiled=compiled)
+
+    def plan_of(num_steps: int, *, compiled: bool) -> TrainConfig:
+        return _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=num_steps, compiled=compiled)
+
     if config.steps is not None:
-        return plan
-    plan, tokens_per_s = _fastest(plan)
-    # a forward pass costs a third of a step, compiled or not half of one; a sample computes its context anew for each
-    # token; the second compilation comes from the compiler's own cache
-    valid_s = 2 * config.num_samples * num_valid_tokens / (2 * tokens_per_s)
-    samples_s = (config.num_samples + len(config.prompts)) * config.sample_tokens * 50 / tokens_per_s
-    rest_s = (budget_s - clock.elapsed_s() - valid_s - samples_s - (8 if plan.compile else 2)) * 0.95
-    num_steps = max(20, int(rest_s * tokens_per_s / plan.tokens_per_step))
-    chosen = _train_config(config, vocab_size=tokenizer.vocab_size, num_steps=num_steps, compiled=bool(plan.compile))
-    return dataclasses.replace(chosen, num_threads=plan.num_threads)
+        return plan_of(config.steps, compiled=bool(config.compile))
+    plan, tokens_per_s = _with_fewest_waits(plan_of(1, compiled=False))
+
+    def rest_s() -> float:
+        """Return what is left for training proper."""
+        # a forward pass costs a third of a step; a sampled token takes a few milliseconds; the rest is files and a plot
+        valid_s = 2 * config.num_samples * num_valid_tokens / (3 * tokens_per_s)
+        samples_s = (config.num_samples + 1) * config.sample_tokens * _SAMPLED_TOKEN_S
+        return 0.95 * (config.minutes * 60 - clock.elapsed_s() - valid_s - samples_s - 2)
+
+    if config.compile or (config.compile is None and _pays_to_compile(rest_s())):
+        plan, tokens_per_s = _compiled(plan, tokens_per_s)
+    num_steps = max(20, int(rest_s() * tokens_per_s / plan.tokens_per_step))
+    return dataclasses.replace(plan_of(num_steps, compiled=bool(plan.compile)), num_threads=plan.num_threads)
 
 
-def _fastest(plan: TrainConfig) -> tuple[TrainConfig, float]:
-    """Return the way to run a plan on this machine as it is now, and its tokens/s.
+def _with_fewest_waits(plan: TrainConfig) -> tuple[TrainConfig, float]:
+    """Return a plan with the number of threads that suits this machine as it is now, and its tokens/s.
 
     Threads wait for one another some hundred times a step: where other programs hold the cores, several can be twenty
     times slower than one (2 cores, load 4).
     """
-    try:
-        tokens_per_s = measure_tokens_per_s(plan)
-    except Exception:  # a compiler can fail in any way; the demo works without one
-        if not plan.compile:
-            raise
-        plan = dataclasses.replace(plan, compile=False)
-        tokens_per_s = measure_tokens_per_s(plan)
-    alone = dataclasses.replace(plan, num_threads=1)
+    tokens_per_s = measure_tokens_per_s(plan)
     if default_num_threads() == 1 or choose_device(plan.device).type != "cpu":
         return plan, tokens_per_s
-    uncompiled_alone = dataclasses.replace(alone, compile=False)
-    if measure_tokens_per_s(uncompiled_alone, num_steps=2, num_warmup_steps=1) < tokens_per_s:
+    alone = dataclasses.replace(plan, num_threads=1)
+    tokens_per_s_alone = measure_tokens_per_s(alone, num_steps=2, num_warmup_steps=1)
+    return (plan, tokens_per_s) if tokens_per_s_alone < tokens_per_s else (alone, tokens_per_s_alone)
+
+
+def _compiled(plan: TrainConfig, tokens_per_s: float) -> tuple[TrainConfig, float]:
+    """Return the plan compiled, and its tokens/s; or as it was, if it cannot be compiled or is not faster then."""
+    compiled = dataclasses.replace(plan, compile=True)
+    try:
+        speed = measure_tokens_per_s(compiled)
+    except Exception:  # a compiler can fail in any way; the demo works without one
         return plan, tokens_per_s
-    return alone, measure_tokens_per_s(alone)
+    return (compiled, speed) if speed > tokens_per_s else (plan, tokens_per_s)
 
 
 def _train_config(config: DemoConfig, *, vocab_size: int, num_steps: int, compiled: bool) -> TrainConfig:
@@ -308,9 +320,10 @@ def _train_config(config: DemoConfig, *, vocab_size: int, num_steps: int, compil
     )
 
 
-def _pays_to_compile(budget_s: float) -> bool:
-    """Compiling takes some 20 s of two cores and halves the time of a step; it needs a C++ compiler."""
-    return budget_s >= 60 and any(shutil.which(name) is not None for name in ("g++", "clang++"))
+def _pays_to_compile(rest_s: float) -> bool:
+    """Return whether what compiling takes is won back in the time left for training; it needs a C++ compiler, too."""
+    is_won_back = (rest_s - _COMPILE_S) * _COMPILED_GAIN > 1.05 * rest_s
+    return is_won_back and any(shutil.which(name) is not None for name in ("g++", "clang++"))
 
 
 def _final_samples(config: DemoConfig, result: TrainResult, tokenizer: Tokenizer) -> list[tuple[str, str]]:

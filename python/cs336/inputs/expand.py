@@ -130,6 +130,7 @@ def _local(name: str, format: Format | None, otherwise: Format | None = None) ->
 
 def _expand_url(url: str, format: Format | None, otherwise: Format | None) -> Iterator[InputFile]:  # noqa: A002
     system, path = open_filesystem(url)
+    system.invalidate_cache()  # what it has listed before may have changed since
     # There `?` begins a query, and to ask whether a file is a directory is to fetch it.
     is_web = url.startswith(("http://", "https://"))
     is_directory = url.endswith("/") if is_web else system.isdir(path) and not system.isfile(path)

@@ -1,6 +1,6 @@
 """Batches -> logits: the Transformer language model, written out block by block.
 
-Read in this order: `functional`, `layers`, `rope`, `attention`, `feed_forward`, `config`, `transformer`.
+Read in this order: `functional`, `lean`, `layers`, `rope`, `attention`, `feed_forward`, `config`, `transformer`.
 """
 
 # ruff: noqa: E402  (the missing extra must be named before torch is imported)

@@ -27,7 +27,7 @@ class MultiHeadSelfAttention(nn.Module):
         rope: Rotates the queries and keys of each head (d_k = d_model / num_heads); by default nothing does.
         q_norm: Normalises the queries of each head before that; by default nothing does.
         k_norm: The same for the keys.
-        backend: `plain` is the written-out formula, `sdpa` PyTorch's fused kernel; the results are equal.
+        backend: `sdpa` is PyTorch's fused kernel, `plain` the formula written out; the results are equal.
         device: Where the weights live.
         dtype: The type of the weights.
         generator: The source of the initial weights.
@@ -41,7 +41,7 @@ class MultiHeadSelfAttention(nn.Module):
         rope: nn.Module | None = None,
         q_norm: nn.Module | None = None,
         k_norm: nn.Module | None = None,
-        backend: Attention = "plain",
+        backend: Attention = "sdpa",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,

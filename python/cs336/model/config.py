@@ -29,7 +29,7 @@ class ModelConfig:
         position: Rotary embeddings, or none (NoPE).
         ffn: SwiGLU, or SiLU without a gate at 3/2 of the hidden width, so that the parameters match.
         norm_eps: Added to the mean square inside RMSNorm.
-        attention: The written-out formula, or PyTorch's fused kernel (sdpa), which is faster; the results are equal.
+        attention: PyTorch's fused kernel (sdpa), or the formula written out (plain), which is slower; they agree.
         qk_norm: Normalise each head's queries and keys before they are rotated (Henry et al. 2020, arXiv:2010.04245).
         projection_init: How the two projections that write to the residual stream start: like the others, or at zero,
             so that the first step sees the embeddings alone.
@@ -49,7 +49,7 @@ class ModelConfig:
     position: Position = "rope"
     ffn: FeedForward = "swiglu"
     norm_eps: float = 1e-5
-    attention: Attention = "plain"
+    attention: Attention = "sdpa"
     qk_norm: bool = False
     projection_init: ProjectionInit = "normal"
     tie_embeddings: bool = False

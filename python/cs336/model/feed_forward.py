@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cs336.model.functional import silu
 from cs336.model.layers import Linear
+from cs336.model.lean import gated_silu
 
 
 class SwiGLU(nn.Module):
@@ -27,7 +28,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Transform each vector."""
-        return self.w2(silu(self.w1(x)) * self.w3(x))
+        return self.w2(gated_silu(self.w1(x), self.w3(x)))
 
 
 class SiLUFeedForward(nn.Module):

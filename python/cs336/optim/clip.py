@@ -11,7 +11,8 @@ from torch import Tensor
 def clip_gradients(params: Iterable[torch.nn.Parameter], max_norm: float, eps: float = 1e-6) -> Float[Tensor, ""]:
     """Scale all gradients by `max_norm / (norm + eps)` if that is below one (Pascanu et al. 2013, algorithm 1).
 
-    Parameters without a gradient are skipped. Nothing waits for the device: the factor stays a tensor.
+    Parameters without a gradient are skipped; the others are on one device, which a handful of calls keeps busy, and
+    which nothing waits for: the factor stays a tensor.
 
     Returns:
         The L2 norm of all gradients before clipping, in fp32 or wider.
@@ -24,9 +25,7 @@ def clip_gradients(params: Iterable[torch.nn.Parameter], max_norm: float, eps: f
     grads = [param.grad for param in params if param.grad is not None]
     if not grads:
         return torch.zeros(())
-    squares = [grad.to(torch.promote_types(grad.dtype, torch.float32)).square().sum() for grad in grads]
-    norm = torch.stack([square.to(squares[0].device) for square in squares]).sum().sqrt()
-    factor = (max_norm / (norm + eps)).clamp(max=1.0)
-    for grad in grads:
-        grad.mul_(factor.to(grad.device))
+    wide = [grad.to(torch.promote_types(grad.dtype, torch.float32)) for grad in grads]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(wide))))
+    torch._foreach_mul_(grads, (max_norm / (norm + eps)).clamp(max=1.0))
     return norm

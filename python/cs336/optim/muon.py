@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from cs336.optim.adamw import AdamW
 
@@ -29,6 +30,9 @@ class Muon(AdamW):
     AdamW update, about 0.2, so that both take the same lr and weight_decay (Liu et al. 2025, arXiv:2502.16982,
     equation 4).
 
+    Of a matrix of which each rank holds a share (FSDP2) the gradient is gathered whole, once a step, and orthogonalised
+    on every rank: a share has other singular vectors than the matrix it is cut from.
+
     Args:
         params: Matrices, or groups as dictionaries; a group with `"orthogonal": False` is left to AdamW.
         lr: Learning rate of both; may be changed between steps through `param_groups`.
@@ -37,6 +41,8 @@ class Muon(AdamW):
         eps: For AdamW.
         weight_decay: Decay rate of both, in units of the learning rate.
         orthogonal: What groups do that do not say.
+        in_bf16: Orthogonalise in bf16 rather than fp32, which is many times faster where the device computes in it. The
+            iteration only levels singular values, and needs no more.
         compiled: For AdamW.
 
     Raises:
@@ -53,6 +59,7 @@ class Muon(AdamW):
         eps: float = 1e-8,
         weight_decay: float = 0.1,
         orthogonal: bool = True,
+        in_bf16: bool = False,
         compiled: bool = False,
     ) -> None:
         if not 0 <= momentum < 1:
@@ -60,7 +67,8 @@ class Muon(AdamW):
         groups: list[Any] = list(params)
         if groups and not isinstance(groups[0], dict):
             groups = [{"params": groups}]
-        groups = [{"orthogonal": orthogonal, "momentum": momentum, **group} for group in groups]
+        options = {"orthogonal": orthogonal, "momentum": momentum, "in_bf16": in_bf16}
+        groups = [options | group for group in groups]
         super().__init__(groups, lr, betas=betas, eps=eps, weight_decay=weight_decay, foreach=True, compiled=compiled)
         for group in self.param_groups:
             for param in group["params"]:
@@ -87,20 +95,19 @@ class Muon(AdamW):
             torch._foreach_mul_(buffers, momentum)
             torch._foreach_add_(buffers, grads)
             ahead = torch._foreach_add(grads, buffers, alpha=momentum)
-            updates = orthogonalised(torch.stack(list(ahead)))
+            dtype = torch.bfloat16 if group["in_bf16"] else torch.float32
+            whole = torch.stack([_whole(matrix).to(dtype) for matrix in ahead])
+            updates = orthogonalised(whole).to(batch[0].dtype).unbind()
             torch._foreach_mul_(batch, 1 - lr * group["weight_decay"])
             size = 0.2 * math.sqrt(max(shape))
-            torch._foreach_add_(batch, list(updates.to(batch[0].dtype).unbind()), alpha=-lr * size)
+            shares = [_share_like(param, update) for param, update in zip(batch, updates, strict=True)]
+            torch._foreach_add_(batch, shares, alpha=-lr * size)
 
 
 def orthogonalised(matrices: Float[Tensor, "*batch rows columns"], num_rounds: int = 5) -> Tensor:
-    """Return matrices with the same singular vectors, and singular values near 1 (Newton-Schulz iteration).
-
-    Computed in bf16 on a GPU, where that is many times faster, and in fp32 elsewhere.
-    """
+    """Return matrices with the same singular vectors, and singular values near 1 (Newton-Schulz iteration)."""
     a, b, c = _QUINTIC
-    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # no singular value exceeds the norm
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # no singular value exceeds the norm
     is_tall = x.shape[-2] > x.shape[-1]
     if is_tall:  # the smaller of the two Gram matrices
         x = x.mT
@@ -109,3 +116,15 @@ def orthogonalised(matrices: Float[Tensor, "*batch rows columns"], num_rounds: i
         x = a * x + (b * gram + c * gram @ gram) @ x
     result: Tensor = x.mT if is_tall else x
     return result
+
+
+def _whole(matrix: Tensor) -> Tensor:
+    """Return all of a matrix of which this rank may hold a share; every rank calls it."""
+    return matrix.full_tensor() if isinstance(matrix, DTensor) else matrix
+
+
+def _share_like(param: Tensor, matrix: Tensor) -> Tensor:
+    """Return what this rank keeps of a matrix that all of them have."""
+    if not isinstance(param, DTensor):
+        return matrix
+    return distribute_tensor(matrix, param.device_mesh, param.placements, src_data_rank=None)  # nothing is sent

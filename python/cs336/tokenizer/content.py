@@ -30,18 +30,27 @@ def pack(content: Content) -> bytes:
     ids = sorted(content.vocab)
     tokens = [content.vocab[id_] for id_ in ids]
     id_of = dict(zip(tokens, ids, strict=True))
+    arrays = [ids, [len(token) for token in tokens], [id_of[t] for merge in content.merges for t in merge]]
+    numbers = [np.array(array, _U32).tobytes() for array in arrays]
+    special_tokens = sorted(content.special_tokens, key=lambda token: id_of[token.encode()])
+    header = pack_header(len(ids), len(content.merges), special_tokens, content.pattern, content.ignore_merges)
+    return b"".join([header, *numbers, *tokens])
+
+
+def pack_header(
+    num_tokens: int, num_merges: int, special_tokens: Sequence[str], pattern: str, ignore_merges: bool
+) -> bytes:
+    """What stands before the numbers; the special tokens are in the order of their ids."""
     header: dict[str, Any] = {
-        "num_merges": len(content.merges),
-        "num_tokens": len(ids),
-        "pattern": content.pattern,
-        "special_tokens": sorted(content.special_tokens, key=lambda token: id_of[token.encode()]),
+        "num_merges": num_merges,
+        "num_tokens": num_tokens,
+        "pattern": pattern,
+        "special_tokens": list(special_tokens),
     }
-    if content.ignore_merges:  # else as before there was such a thing, so that hashes stay
+    if ignore_merges:  # else as before there was such a thing, so that hashes stay
         header["ignore_merges"] = True
     header_bytes = json.dumps(header, sort_keys=True).encode()
-    arrays = [[len(header_bytes)], ids, [len(token) for token in tokens], [id_of[t] for m in content.merges for t in m]]
-    size, *numbers = (np.array(array, _U32).tobytes() for array in arrays)
-    return b"".join([size, header_bytes, *numbers, *tokens])
+    return np.array([len(header_bytes)], _U32).tobytes() + header_bytes
 
 
 def unpack(packed: bytes) -> Content:

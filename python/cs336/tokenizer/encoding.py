@@ -85,13 +85,17 @@ class Encoding:
 
     def encode_with_unstable(
         self, text: str, *, allowed_special: _Allowed = frozenset(), disallowed_special: _Disallowed = "all"
-    ) -> NoReturn:
-        """Not here: tiktoken itself calls it unstable.
+    ) -> tuple[list[int], list[list[int]]]:
+        """The ids of a text that may go on: those that stay, and what may come after them.
+
+        Each completion stands for the rest of the text or begins with it, and ends with the token that reaches the
+        text's end. They come in ascending order; tiktoken has the same ones in no order.
 
         Raises:
-            NotImplementedError: always.
+            ValueError: the text holds a disallowed special token.
         """
-        raise NotImplementedError("encode_with_unstable is not implemented; use encode")
+        specials = self._check([text], allowed_special, disallowed_special)
+        return self._tokenizer.encode_unfinished(text, special_tokens=specials)
 
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
         """The id of a token, special or not.

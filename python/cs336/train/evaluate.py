@@ -90,7 +90,7 @@ def evaluate_on_ranks(
     try:
         for turn in _turns(_windows(ids, batch_size, context_length), ranks.world_size):
             inputs, targets = turn[min(ranks.rank, len(turn) - 1)]
-            losses.append(objective(inputs.to(device), targets.to(device)))
+            losses.append(objective(_moved(inputs, device), _moved(targets, device)))
             sizes.append(targets.numel() if ranks.rank < len(turn) else 0)
     finally:
         objective.train(was_training)
@@ -110,6 +110,11 @@ class _Loss(nn.Module):
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(self.model(inputs), targets)
+
+
+def _moved(ids: Tensor, device: torch.device) -> Tensor:
+    """Bring ids to the device; from pinned memory to a GPU, or the copy would wait for all that it is computing."""
+    return ids.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else ids.to(device)
 
 
 def _turns(batches: Iterator[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:

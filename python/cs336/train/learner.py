@@ -24,7 +24,13 @@ from cs336.optim import (
     wsd_schedule,
 )
 from cs336.tokenizer import Tokenizer
-from cs336.train.device import choose_device, choose_precision, cpu_threads, default_num_threads
+from cs336.train.device import (
+    choose_device,
+    choose_precision,
+    cpu_threads,
+    default_num_threads,
+    keep_freed_memory,
+)
 from cs336.train.distributed import ALONE, Ranks
 from cs336.train.objective import Objective
 from cs336.train.parallel import gathering_gradients, is_sharded, replicate, shard, whole
@@ -50,6 +56,8 @@ class Learner:
         self.rows = ranks.share(config.batch_size)
         self.num_rows = self.rows.stop - self.rows.start
         self.device = choose_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.precision = choose_precision(config.precision, self.device)
         self.on_notice: Callable[[str], None] = warn
         self.plan = plan_step(
@@ -66,19 +74,22 @@ class Learner:
             compute_dtype=torch.bfloat16 if self.precision == "bf16" else None,
             generator=torch.Generator().manual_seed(_derived_seed(config.seed)),
         )
-        self.objective = Objective(self.model, chunk_size=config.loss_chunk_size)
+        self.objective = Objective(self.model, chunk_size=self.plan.loss_chunk_size)
         if ranks.are_several and config.parallel == "fsdp":
             shard(self.objective, self.model, ranks)
         self.optimizer = self._build_optimizer()
         self._parallel: nn.Module = self.objective
         if ranks.are_several and not is_sharded(self.model):
             self._parallel = replicate(self.objective, self.device)
-        self._compute_loss: Callable[..., Tensor] = self._parallel
-        if self.plan.compiled:
-            mode = "reduce-overhead" if self.plan.cuda_graphs else None
-            self._compute_loss = torch.compile(self._parallel, mode=mode)
+        self._compute_loss = self._build_loss(graphs=self.plan.cuda_graphs)
         self._stream: tuple[TokenDataset, BatchStream] | None = None
         self._has_fitted = False
+
+    def _build_loss(self, *, graphs: bool) -> Callable[..., Tensor]:
+        if not self.plan.compiled:
+            return self._parallel
+        # a size is compiled for itself: there are one or two, and code for any size is slower
+        return torch.compile(self._parallel, mode="reduce-overhead" if graphs else None, dynamic=False)
 
     def _build_optimizer(self) -> Optimizer:
         optim = self.config.optim
@@ -94,6 +105,7 @@ class Learner:
                 betas=optim.betas,
                 eps=optim.eps,
                 weight_decay=optim.weight_decay,
+                in_bf16=self.precision == "bf16",
                 compiled=compiled,
             )
         return AdamW(
@@ -141,7 +153,8 @@ class Learner:
             except (RuntimeError, MemoryError) as error:
                 if self._has_fitted or not is_out_of_memory(error):
                     raise
-                self._halve_micro_batch(error)
+                self._require_smaller_micro_batch(error)
+            self._halve_micro_batch()  # only here: the error's traceback holds on to what was computed
         self._has_fitted = True
         max_norm = self.config.optim.max_grad_norm
         norm = clip_gradients(self.model.parameters(), math.inf if max_norm is None else max_norm)
@@ -159,19 +172,23 @@ class Learner:
             loss += part.detach()
         return loss
 
-    def _halve_micro_batch(self, error: BaseException) -> None:
-        """Make room: forget what was begun, and take half as many sequences at a time."""
+    def _require_smaller_micro_batch(self, error: BaseException) -> None:
         if self.micro_batch_size == 1 or self.ranks.are_several:
             raise RuntimeError(
                 f"out of memory with micro-batches of {self.micro_batch_size} sequences; "
                 "set a smaller micro_batch_size, or a smaller model or context"
             ) from error
+
+    def _halve_micro_batch(self) -> None:
+        """Make room: forget what was begun, and take half as many sequences at a time."""
         size = largest_divisor(self.num_rows, at_most=self.micro_batch_size // 2)
         self.on_notice(
             f"out of memory with micro-batches of {self.micro_batch_size} sequences: going on with {size}; "
             f"set micro_batch_size={size} to begin there"
         )
         self.micro_batch_size = size
+        if self.plan.cuda_graphs:  # which keep the gradients of one micro-batch only
+            self._compute_loss = self._build_loss(graphs=False)
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

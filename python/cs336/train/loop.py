@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from cs336.config import TrainConfig
 from cs336.data import TokenDataset
@@ -26,7 +24,6 @@ from cs336.train.inputs import Inputs
 from cs336.train.learner import Learner
 from cs336.train.loss import bits_per_byte
 from cs336.train.meter import Meter
-from cs336.train.parallel import own_share
 from cs336.train.plan import warn
 from cs336.train.progress import DivergedError, Progress, Status, TrainResult
 from cs336.train.recorder import Recorder
@@ -35,6 +32,7 @@ from cs336.train.samples import take_samples
 from cs336.train.shelf import Shelf
 from cs336.train.signals import StopRequestedError, StopSignals
 from cs336.train.trackers import require_trackers
+from cs336.train.watch import Watch
 
 __all__ = ["Status", "TrainResult", "train"]
 
@@ -116,7 +114,7 @@ class _Run:
         self.shelf = Shelf(config, self.learner, tokenizer=self.inputs.tokenizer, ranks=ranks)
         self.step = 0
         self.progress = Progress()
-        self.unchecked: list[tuple[int, Float[Tensor, ""], Float[Tensor, ""]]] = []
+        self.watch = Watch(self.learner.model, ranks)
         self.checkpoint: Path | None = None
         self.saved: tuple[int, int, int] | None = None
         self.stopped_by: int | None = None
@@ -214,12 +212,12 @@ class _Run:
             return every is not None and 0 < step != done and (step % every == 0 or is_over)
 
         if self.inputs.valid is not None and is_due(self.config.eval_every, progress.validated_step):
-            self._check_finite()
+            self.watch.look_at_all(self.progress, step=self.step)
             with self._interruptible(signals):
                 evaluation = self._evaluate(self.inputs.valid)
             self._record_validation(evaluation)
         if is_due(self.config.sample_every, progress.sampled_step):
-            self._check_finite()
+            self.watch.look_at_all(self.progress, step=self.step)
             with self._interruptible(signals):
                 samples = take_samples(self.config, self.learner.model, self.inputs.tokenizer, ranks=self.ranks)
             self._record_samples(samples)
@@ -246,37 +244,17 @@ class _Run:
         """Take one step; its loss is looked at once that means no waiting for the device."""
         begin = time.perf_counter()
         loss, grad_norm = self.learner.gradients(self.inputs.train, self.step)
-        self.unchecked.append((self.step, loss, grad_norm))
+        self.watch.add(self.step, loss, grad_norm)
         if self.learner.device.type == "cpu":
-            self._check_losses()  # nothing to wait for, and a bad gradient never reaches the weights
+            self.watch.look(self.progress)  # nothing to wait for, and a bad gradient never reaches the weights
         self.learner.update(self.step)
         self.step += 1
         is_logged = self.step % self.config.log_every == 0 or self.step == self.config.num_steps
         if is_logged:
-            self._check_losses()
+            self.watch.look(self.progress)
         self.progress.unrecorded_s += time.perf_counter() - begin
         if is_logged:
             self._record_training()
-
-    def _check_losses(self) -> None:
-        """Bring the losses since the last look to the host, and stop at one that is not finite."""
-        unchecked, self.unchecked = self.unchecked, []
-        if not unchecked:
-            return
-        losses = self.ranks.mean(torch.stack([loss for _, loss, _ in unchecked])).tolist()
-        grad_norms = torch.stack([grad_norm for _, _, grad_norm in unchecked]).tolist()
-        for (step, _, _), loss, grad_norm in zip(unchecked, losses, grad_norms, strict=True):
-            if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-                raise DivergedError(step, loss=loss, grad_norm=grad_norm)
-        self.progress.unrecorded_losses += losses
-        self.progress.grad_norm = grad_norms[-1]
-
-    def _check_finite(self) -> None:
-        """Stop if the losses so far, or the weights they led to, are no numbers that can be used or saved."""
-        self._check_losses()
-        are_finite = all(bool(own_share(p.detach()).isfinite().all()) for p in self.learner.model.parameters())
-        if self.ranks.any(not are_finite):
-            raise DivergedError(self.step - 1, loss=math.nan, grad_norm=self.progress.grad_norm)
 
     def _evaluate(self, dataset: TokenDataset) -> Evaluation:
         return evaluate_on_ranks(
@@ -316,7 +294,7 @@ class _Run:
         """Write a checkpoint of this point of the run, unless it is there."""
         if self.saved == self._point():
             return
-        self._check_finite()
+        self.watch.look_at_all(self.progress, step=self.step)
         self.progress.elapsed_s = self.recorder.elapsed_s()
         self.log.sync()
         state = {"progress": dataclasses.asdict(self.progress), "data": self.inputs.facts()}

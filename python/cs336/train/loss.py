@@ -63,16 +63,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         hidden_grads = []
         head_grad = torch.zeros(head.shape if wants_gradients else (), dtype=wide, device=head.device)
         for chunk, ids in zip(torch.split(hidden, chunk_size), torch.split(targets, chunk_size), strict=True):
-            logits = (chunk @ weight.T).to(wide)
+            logits = chunk @ weight.T
             if softcap is not None:
-                logits = softcap * torch.tanh(logits / softcap)
-            log_normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
-            total += (log_normaliser - logits.gather(-1, ids[:, None])).sum()
+                logits = softcap * torch.tanh(logits.to(wide) / softcap)
+            log_probabilities = torch.log_softmax(logits, dim=-1, dtype=wide)
+            total -= log_probabilities.gather(-1, ids[:, None]).sum()
             if not wants_gradients:
                 continue
-            # compared rather than indexed: a compiler fuses this into one pass
-            is_target = ids[:, None] == torch.arange(logits.shape[-1], device=logits.device)
-            slope = torch.exp(logits - log_normaliser) - is_target.to(wide)
+            slope = _minus_one_at(ids, log_probabilities.exp_())
             if softcap is not None:
                 slope = slope * (1 - (logits / softcap).square())
             slope = slope.to(hidden.dtype)
@@ -88,6 +86,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         hidden_grad, head_grad = ctx.saved_tensors
         scale = gradients[0] / len(hidden_grad)
         return hidden_grad * scale.to(hidden_grad.dtype), (head_grad * scale).to(ctx.head_dtype), None, None, None, None
+
+
+def _minus_one_at(ids: Int[Tensor, " rows"], rows: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows vocab"]:
+    """Return the rows less one-hot vectors; they may be changed in place."""
+    if torch.compiler.is_compiling():
+        # a comparison becomes part of one pass over the rows; an index would need a pass of its own
+        return rows - (ids[:, None] == torch.arange(rows.shape[-1], device=rows.device)).to(rows.dtype)
+    return rows.scatter_add_(-1, ids[:, None], rows.new_full((len(ids), 1), -1.0))
 
 
 def perplexity(loss: float) -> float:

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 /// How far a long call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done: `"count"`, `"sum"`, `"merge"`, `"encode"` or `"corpus"`; empty before the first stage.
+    /// What is being done: `"count"`, `"sum"`, `"merge"`, `"encode"`, `"corpus"` or `"shuffle"`; empty before the first stage.
     pub stage: &'static str,
-    /// Units done: bytes for `count`, `encode` and `corpus`, merges for `merge`, pretokens for `sum`.
+    /// Units done: bytes for `count`, `encode` and `corpus`, merges for `merge`, pretokens for `sum`, ids for `shuffle`.
     pub done: u64,
     /// Units in all, 0 while unknown.
     pub total: u64,

@@ -33,6 +33,7 @@ mod count;
 mod encode;
 mod error;
 pub mod files;
+mod memory;
 mod parallel;
 mod raw;
 mod split;
@@ -45,7 +46,7 @@ pub use control::{Control, Progress};
 pub use count::{
     CountOptions, CountRules, CountSummary, Counter, ReadPolicy, SourceCount, merge_counts, read_count_summary,
 };
-pub use encode::{CACHE_BYTES, FileStats, Recognised, StreamEncoder, Tokenizer};
+pub use encode::{CACHE_BYTES, FileStats, Recognised, StreamEncoder, Tokenizer, Unfinished};
 pub use error::{Error, Result};
 pub use split::{Pattern, SpecialTokens};
 pub use surrogates::repair_surrogates;

@@ -1,10 +1,12 @@
 //! Dividing independent work among threads, with the results in order.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::error::Result;
+use crate::memory;
 
 /// The greatest number of threads that is ever started, whatever is asked for.
 pub(crate) const MAX_THREADS: usize = 1 << 10;
@@ -108,12 +110,93 @@ pub(crate) fn map<T: Send, S: Send>(
 ) -> Result<Vec<T>> {
     let new_results = || (new_state(), Vec::new());
     let states = for_each_index(num_threads, num_items, new_results, |(state, results), index| {
-        results.push((index, work(state, index)?));
-        Ok(())
+        memory::push(results, (index, work(state, index)?))
     })?;
-    let mut results: Vec<(usize, T)> = states.into_iter().flat_map(|(_, results)| results).collect();
+    let mut results: Vec<(usize, T)> = memory::with_capacity(num_items)?;
+    for (_, found) in states {
+        results.extend(found);
+    }
     results.sort_unstable_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+/// How many results, for each thread, may wait for the one whose turn it is.
+const MAX_EARLY: usize = 4;
+
+/// What has been made out of turn, and whose turn it is.
+struct Turns<T, C> {
+    consume: C,
+    next: usize,
+    early: BTreeMap<usize, T>,
+    /// What has been consumed, to be made anew.
+    used: Vec<T>,
+    /// Something went wrong: nobody's turn comes any more.
+    is_over: bool,
+}
+
+/// Ends all waiting unless the work it stands for has been done: it failed or panicked.
+struct EndUnlessDone<'a, T, C> {
+    turns: &'a Mutex<Turns<T, C>>,
+    turn: &'a Condvar,
+    is_done: bool,
+}
+
+impl<T, C> Drop for EndUnlessDone<'_, T, C> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            locked(self.turns).is_over = true;
+            self.turn.notify_all();
+        }
+    }
+}
+
+/// The value even if a thread has panicked while it held it: that panic is on its way to the caller.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls `consume` with what `work` makes of every index below `num_items`, in the order of the indices, on whichever
+/// thread has made the one whose turn it is. There is no waiting for all to be done, and only a few results are held at
+/// a time. What has been consumed is given to `work` again, to be made anew.
+///
+/// # Errors
+/// As [`for_each_index`]; one of `consume` counts as that of the index that was made last.
+pub(crate) fn for_each_in_order<T: Send + Default, S: Send>(
+    num_threads: usize,
+    num_items: usize,
+    new_state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize, &mut T) -> Result<()> + Sync,
+    consume: impl FnMut(&mut T) -> Result<()> + Send,
+) -> Result<()> {
+    let turns = Mutex::new(Turns { consume, next: 0, early: BTreeMap::new(), used: Vec::new(), is_over: false });
+    let turn = Condvar::new();
+    let max_early = MAX_EARLY * num_threads.clamp(1, MAX_THREADS);
+    for_each_index(num_threads, num_items, new_state, |state, index| {
+        let mut end_unless_done = EndUnlessDone { turns: &turns, turn: &turn, is_done: false };
+        let mut result = {
+            let mut turns = locked(&turns);
+            while index >= turns.next + max_early && !turns.is_over {
+                turns = turn.wait(turns).unwrap_or_else(PoisonError::into_inner);
+            }
+            turns.used.pop().unwrap_or_default()
+        };
+        work(state, index, &mut result)?;
+        let mut turns = locked(&turns);
+        turns.early.insert(index, result);
+        let Turns { consume, next, early, used, .. } = &mut *turns;
+        while let Some(mut result) = early.remove(next) {
+            if let Err(error) = consume(&mut result) {
+                drop(turns); // what ends the others' waiting needs it
+                return Err(error);
+            }
+            *next += 1;
+            used.push(result);
+        }
+        turn.notify_all();
+        end_unless_done.is_done = true;
+        Ok(())
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -126,6 +209,58 @@ mod tests {
         for num_threads in [1, 2, 5] {
             let squares = map(num_threads, 100, || (), |(), index| Ok(index * index)).unwrap();
             assert_eq!(squares, (0..100).map(|index| index * index).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_is_made_out_of_turn_is_consumed_in_order() {
+        for num_threads in [1, 2, 5] {
+            let mut consumed = Vec::new();
+            let work = |(): &mut (), index: usize, made: &mut Vec<usize>| {
+                if index.is_multiple_of(16) {
+                    std::thread::sleep(std::time::Duration::from_millis(2)); // the others run ahead
+                }
+                made.clear();
+                made.push(index);
+                Ok(())
+            };
+            for_each_in_order(
+                num_threads,
+                200,
+                || (),
+                work,
+                |made| {
+                    consumed.extend_from_slice(made);
+                    Ok(())
+                },
+            )
+            .unwrap();
+            assert_eq!(consumed, (0..200).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_failure_ends_all_waiting() {
+        for num_threads in [1, 2, 5] {
+            let fails_at = |failing: usize, index: usize| {
+                if index == failing {
+                    std::thread::sleep(std::time::Duration::from_millis(5)); // the others wait for its turn
+                    return Err(Error::invalid(index.to_string()));
+                }
+                Ok(())
+            };
+            let work = |(): &mut (), index: usize, made: &mut usize| {
+                *made = index;
+                fails_at(40, index)
+            };
+            let error = for_each_in_order(num_threads, 1000, || (), work, |_| Ok(())).unwrap_err();
+            assert_eq!(error.to_string(), "40");
+            let work = |(): &mut (), index: usize, made: &mut usize| {
+                *made = index;
+                Ok(())
+            };
+            let error = for_each_in_order(num_threads, 1000, || (), work, |made| fails_at(7, *made)).unwrap_err();
+            assert_eq!(error.to_string(), "7");
         }
     }
 

@@ -1,8 +1,9 @@
 //! Ids and the byte strings they stand for.
 
 use std::fmt::Write as _;
+use std::hash::BuildHasher as _;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
 use crate::error::{Error, Result};
 
@@ -17,7 +18,15 @@ pub(crate) struct Vocab {
     bytes: Vec<u8>,
     /// Where the string of each id begins and ends in `bytes`; an empty range where there is none.
     ranges: Vec<(u32, u32)>,
-    ids: FxHashMap<Box<[u8]>, u32>,
+    ids: Ids,
+}
+
+/// From strings to ids. A power of two of slots, at most half of them in use: the upper half of one is that of the hash,
+/// the lower is the id plus one, or 0. The strings are the vocabulary's, so that there is none to allocate for each.
+#[derive(Clone, Debug, Default)]
+struct Ids {
+    slots: Vec<u64>,
+    length: usize,
 }
 
 impl Vocab {
@@ -26,12 +35,13 @@ impl Vocab {
     /// or one of the 256 bytes is missing.
     pub(crate) fn new(mut tokens: Vec<(u32, Vec<u8>)>) -> Result<Self> {
         tokens.sort_by_key(|(id, _)| *id);
-        let mut vocab = Self { bytes: Vec::new(), ranges: Vec::new(), ids: FxHashMap::default() };
-        vocab.ids.reserve(tokens.len());
+        let mut vocab = Self { bytes: Vec::new(), ranges: Vec::new(), ids: Ids::default() };
+        vocab.bytes.reserve(tokens.iter().map(|(_, bytes)| bytes.len()).sum());
+        vocab.grow(tokens.len());
         for (id, bytes) in tokens {
             vocab.insert(id, &bytes)?;
         }
-        match (0..=255_u8).find(|byte| !vocab.ids.contains_key(&[*byte][..])) {
+        match (0..=255_u8).find(|byte| vocab.id(&[*byte]).is_none()) {
             Some(missing) => Err(Error::invalid(format!(
                 "the vocabulary lacks the byte 0x{missing:02X}; expected a token for each of the 256 bytes, so that \
                  every text can be encoded"
@@ -55,7 +65,7 @@ impl Vocab {
         if bytes.is_empty() {
             return Err(Error::invalid(format!("the token of id {id} is empty, expected at least one byte")));
         }
-        if let Some(other) = self.ids.insert(bytes.into(), id) {
+        if let Some(other) = self.id(bytes) {
             return Err(Error::invalid(format!(
                 "ids {other} and {id} are both the token {}; give each token one id",
                 shown(bytes)
@@ -67,7 +77,33 @@ impl Vocab {
         self.bytes.extend_from_slice(bytes);
         self.ranges.resize(index, (start, start));
         self.ranges.push((start, self.bytes.len() as u32));
+        if self.ids.length * 2 >= self.ids.slots.len() {
+            self.grow(self.ids.length + 1);
+        } else {
+            self.remember(id, hash(bytes));
+        }
         Ok(())
+    }
+
+    /// Makes room for so many strings.
+    fn grow(&mut self, length: usize) {
+        self.ids = Ids { slots: vec![0; (2 * length + 2).next_power_of_two()], length: 0 };
+        for id in 0..self.size() {
+            if let Some(bytes) = self.bytes(id) {
+                self.remember(id, hash(bytes));
+            }
+        }
+    }
+
+    fn remember(&mut self, id: u32, hash: u64) {
+        let Ids { slots, length } = &mut self.ids;
+        let mask = slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        slots[at] = hash >> 32 << 32 | u64::from(id + 1);
+        *length += 1;
     }
 
     /// Appends a token under the first id above all others and returns it.
@@ -86,7 +122,17 @@ impl Vocab {
     }
 
     pub(crate) fn id(&self, bytes: &[u8]) -> Option<u32> {
-        self.ids.get(bytes).copied()
+        let hash = hash(bytes);
+        let mask = self.ids.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.ids.slots[at];
+            let id = (slot as u32).checked_sub(1)?;
+            if slot >> 32 == hash >> 32 && self.bytes(id) == Some(bytes) {
+                return Some(id);
+            }
+            at = (at + 1) & mask;
+        }
     }
 
     pub(crate) fn bytes(&self, id: u32) -> Option<&[u8]> {
@@ -98,6 +144,10 @@ impl Vocab {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
         (0..self.size()).filter_map(|id| Some((id, self.bytes(id)?)))
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    FxBuildHasher.hash_one(bytes)
 }
 
 /// Bytes as Python would print them, for error messages.
@@ -134,6 +184,19 @@ mod tests {
         let mut vocab = Vocab::new(tokens).unwrap();
         assert_eq!((vocab.size(), vocab.bytes(299), vocab.bytes(300)), (301, None, Some(&b"xyz"[..])));
         assert_eq!((vocab.append(b"<e>").unwrap(), vocab.id(b"<e>"), vocab.iter().count()), (301, Some(301), 258));
+    }
+
+    #[test]
+    fn every_token_is_found_however_many_are_appended() {
+        let mut vocab = Vocab::new(all_bytes()).unwrap();
+        for number in 0..10_000 {
+            assert_eq!(vocab.id(format!("<{number}>").as_bytes()), None);
+            vocab.append(format!("<{number}>").as_bytes()).unwrap();
+        }
+        for (id, bytes) in vocab.iter() {
+            assert_eq!(vocab.id(bytes), Some(id));
+        }
+        assert_eq!((vocab.size(), vocab.id(b""), vocab.id(b"<10000>")), (10_256, None, None));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use bpe::corpus::{CrashPoint, Task, run_task};
+use bpe::corpus::{CrashPoint, Shuffle, Task, run_shuffle, run_task};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::error::to_py;
 use crate::tokenizer::Tokenizer;
-use crate::watch::{self, run_reporting};
+use crate::watch::{self, run_reporting, run_watched};
 
 /// Do what is left of a task of a corpus, as `cs336.corpus` plans it, and return its report, both as JSON.
 ///
@@ -34,6 +34,26 @@ pub(crate) fn run_corpus_task(
     };
     run_reporting(py, report, |control| run_task(tokenizer, &task, num_threads, control, &crash))
         .map(|report| report.to_json())
+}
+
+/// Do what is left of shuffling a split of a corpus, as `cs336.corpus` describes it in JSON.
+///
+/// `progress` is called as `progress("shuffle", ids done, ids in all)`, each id twice. `crash_at` is as above.
+#[pyfunction]
+#[pyo3(signature = (tokenizer, shuffle, *, num_threads=None, progress=None, crash_at=None))]
+pub(crate) fn run_corpus_shuffle(
+    py: Python<'_>,
+    tokenizer: &Bound<'_, Tokenizer>,
+    shuffle: &str,
+    num_threads: Option<i64>,
+    progress: Option<&Bound<'_, PyAny>>,
+    crash_at: Option<u64>,
+) -> PyResult<()> {
+    let shuffle = Shuffle::from_json(shuffle).map_err(|error| to_py(py, &error))?;
+    let num_threads = watch::num_threads(num_threads)?;
+    let crash = crash_at.map_or_else(CrashPoint::default, CrashPoint::at);
+    let tokenizer = &tokenizer.get().core;
+    run_watched(py, progress, |control| run_shuffle(tokenizer, &shuffle, num_threads, control, &crash))
 }
 
 /// The size and the BLAKE3 hash, in hexadecimal, of a whole file.

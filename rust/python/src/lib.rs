@@ -21,7 +21,7 @@ mod watch;
 #[pyo3::pymodule(name = "_bpe", gil_used = false)]
 mod extension {
     #[pymodule_export]
-    use crate::corpus::{hash_file, run_corpus_task, write_file};
+    use crate::corpus::{hash_file, run_corpus_shuffle, run_corpus_task, write_file};
     #[pymodule_export]
     use crate::count::{Counter, merge_counts, read_count_summary};
     #[pymodule_export]

@@ -156,6 +156,25 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// The ids of a text that may go on: those that stay, and a list of what may come after them, as tiktoken's
+    /// `encode_with_unstable` has it.
+    #[pyo3(signature = (text, *, special_tokens=None))]
+    fn encode_unfinished<'py>(
+        &self,
+        text: &Bound<'py, PyString>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
+        let py = text.py();
+        let specials = self.recognise(special_tokens)?;
+        let text = utf8(text)?;
+        let unfinished = run_watched(py, None, |control| self.core.encode_unfinished(&text, &specials, control))?;
+        let completions = PyList::empty(py);
+        for ids in &unfinished.completions {
+            completions.append(self.ids.list(py, ids)?)?;
+        }
+        Ok((self.ids.list(py, &unfinished.stable)?, completions))
+    }
+
     /// The ids of the strings' concatenation, one at a time, wherever the strings begin and end.
     ///
     /// Lazy: no more strings are pulled than the next id needs. Of the text so far only what the next string may still
@@ -262,6 +281,13 @@ impl Tokenizer {
             out.set_item(token, id)?;
         }
         Ok(out)
+    }
+
+    /// The numbers of tokens and of merges, and both as canonical bytes: what `cs336.tokenizer.content` packs, without
+    /// the header.
+    fn canonical_content<'py>(&self, py: Python<'py>) -> (usize, usize, Bound<'py, PyBytes>) {
+        let content = PyBytes::new(py, &py.detach(|| files::canonical_content(&self.core)));
+        (self.core.vocab().count(), self.core.merges().len(), content)
     }
 
     /// The id of a token, None if it is none.

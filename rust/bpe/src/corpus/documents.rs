@@ -1,11 +1,10 @@
 //! Records to documents: what each holds, or why it is rejected.
 
-use std::borrow::Cow;
-
-use super::json;
-use super::reader::{Batch, Delimiter, SAMPLE_BYTES};
+use super::delimiter::Delimiter;
+use super::json::{TextField, Unescaped};
+use super::reader::{Batch, SAMPLE_BYTES};
 use super::source::Format;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -67,9 +66,11 @@ impl Reason {
 #[derive(Debug)]
 pub struct Document<'b> {
     /// What it says.
-    pub text: Cow<'b, str>,
+    pub text: &'b str,
     /// Where its record begins, in the decompressed bytes of the source.
     pub offset: u64,
+    /// The number of its record in the batch, blank ones counted.
+    pub record: u64,
 }
 
 /// A record that is no document.
@@ -77,6 +78,8 @@ pub struct Document<'b> {
 pub struct Reject {
     /// Where it begins, in the decompressed bytes of the source.
     pub offset: u64,
+    /// Its number in the batch, blank ones counted.
+    pub record: u64,
     /// Its length, without what delimits it.
     pub len: u64,
     /// Why.
@@ -113,6 +116,11 @@ impl Tally {
     pub fn bytes(&self) -> u64 {
         self.record_bytes + self.other_bytes
     }
+
+    /// All records, whatever became of them.
+    pub fn records(&self) -> u64 {
+        self.documents + self.rejected + self.blank
+    }
 }
 
 impl std::ops::AddAssign for Tally {
@@ -131,19 +139,26 @@ impl std::ops::AddAssign for Tally {
 /// How the documents of a source are got from its batches.
 pub struct Documents {
     /// `None` for text.
-    field: Option<String>,
+    field: Option<TextField>,
     delimiter: Delimiter,
     invalid_utf8: InvalidUtf8,
     max_record_bytes: u64,
 }
 
+/// What a document's text is put together in, if it does not stand in its record as it is.
+#[derive(Default)]
+struct Room {
+    repaired: String,
+    unescaped: Unescaped,
+}
+
 impl Documents {
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an empty separator.
+    /// [`Error::InvalidArgument`] for an empty separator.
     pub fn new(format: &Format, invalid_utf8: InvalidUtf8, max_record_bytes: u64) -> Result<Self> {
         let field = match format {
             Format::Text { .. } => None,
-            Format::Jsonl { field } => Some(field.clone()),
+            Format::Jsonl { field } => Some(TextField::new(field)),
         };
         Ok(Self { field, delimiter: Delimiter::new(format)?, invalid_utf8, max_record_bytes })
     }
@@ -152,7 +167,7 @@ impl Documents {
     /// bytes of the batch.
     ///
     /// # Errors
-    /// Those of `visit`.
+    /// [`Error::OutOfMemory`], and those of `visit`.
     pub fn for_each(
         &self,
         batch: &Batch,
@@ -163,13 +178,15 @@ impl Documents {
             tally.record_bytes += length;
             tally.other_bytes += batch.len - length;
             tally.rejected += 1;
-            return visit(Err(self.too_long(batch.offset, length, &batch.bytes)));
+            return visit(Err(self.too_long(batch.offset, 0, length, &batch.bytes)));
         }
         let mut start = 0;
         if batch.offset == 0 && self.field.is_some() && batch.bytes.starts_with(BYTE_ORDER_MARK) {
             start = BYTE_ORDER_MARK.len();
             tally.other_bytes += start as u64;
         }
+        let mut room = Room::default();
+        let mut number = 0;
         while start < batch.bytes.len() {
             let delimited = self.delimiter.first_end(&batch.bytes, start);
             let end = delimited.unwrap_or(batch.bytes.len());
@@ -180,12 +197,13 @@ impl Documents {
                 tally.blank += 1;
             } else {
                 tally.record_bytes += record.len() as u64;
-                let found = self.document(record, batch.offset + start as u64, tally);
+                let found = self.document(record, batch.offset + start as u64, number, &mut room, tally)?;
                 tally.documents += u64::from(found.is_ok());
                 tally.rejected += u64::from(found.is_err());
                 visit(found)?;
             }
             start = end;
+            number += 1;
         }
         Ok(())
     }
@@ -196,41 +214,63 @@ impl Documents {
         may_be && record.iter().all(u8::is_ascii_whitespace)
     }
 
-    fn document<'b>(&self, record: &'b [u8], offset: u64, tally: &mut Tally) -> Result<Document<'b>, Reject> {
-        let reject = |(reason, detail): json::Refusal| Reject {
+    fn document<'b>(
+        &self,
+        record: &'b [u8],
+        offset: u64,
+        number: u64,
+        room: &'b mut Room,
+        tally: &mut Tally,
+    ) -> Result<Result<Document<'b>, Reject>> {
+        let reject = |(reason, detail)| Reject {
             offset,
+            record: number,
             len: record.len() as u64,
             reason,
             detail,
-            bytes: record[..record.len().min(SAMPLE_BYTES)].to_vec(),
+            bytes: sample(record),
         };
         if record.len() as u64 > self.max_record_bytes {
-            return Err(self.too_long(offset, record.len() as u64, record));
+            return Ok(Err(self.too_long(offset, number, record.len() as u64, record)));
         }
-        let (record, is_repaired) = match simdutf8::basic::from_utf8(record) {
-            Ok(record) => (Cow::Borrowed(record), false),
-            Err(_) if self.invalid_utf8 == InvalidUtf8::Replace => (String::from_utf8_lossy(record), true),
+        let mut is_repaired = false;
+        let record = match simdutf8::basic::from_utf8(record) {
+            Ok(record) => record,
+            Err(_) if self.invalid_utf8 == InvalidUtf8::Replace => {
+                is_repaired = true;
+                room.repaired = String::from_utf8_lossy(record).into_owned();
+                &room.repaired
+            }
             Err(_) => {
                 let valid = std::str::from_utf8(record).map_or_else(|error| error.valid_up_to(), str::len);
                 let seen = record.get(valid).copied().unwrap_or_default();
-                let detail = format!("byte {} is 0x{seen:02X}", offset + valid as u64);
-                return Err(reject((Reason::InvalidUtf8, detail)));
+                let detail = format!("byte {valid} of the record is 0x{seen:02X}");
+                return Ok(Err(reject((Reason::InvalidUtf8, detail))));
             }
         };
-        let text = match (&self.field, record) {
-            (None, record) => record,
-            (Some(field), Cow::Borrowed(line)) => json::text_of(line, field).map_err(reject)?,
-            (Some(field), Cow::Owned(line)) => json::text_of(&line, field).map_err(reject)?.into_owned().into(),
+        let text = match &self.field {
+            None => record,
+            Some(field) => {
+                room.unescaped.reserve(record.len()).map_err(|_| Error::OutOfMemory(2 * record.len()))?;
+                match field.text_of(record, &mut room.unescaped) {
+                    Ok(text) => text,
+                    Err(refusal) => return Ok(Err(reject(refusal))),
+                }
+            }
         };
         tally.text_bytes += text.len() as u64;
         tally.empty_documents += u64::from(text.is_empty());
         tally.repaired_documents += u64::from(is_repaired);
-        Ok(Document { text, offset })
+        Ok(Ok(Document { text, offset, record: number }))
     }
 
-    fn too_long(&self, offset: u64, len: u64, bytes: &[u8]) -> Reject {
+    fn too_long(&self, offset: u64, record: u64, len: u64, bytes: &[u8]) -> Reject {
         let detail = format!("it has {len} bytes, at most {} are allowed", self.max_record_bytes);
-        let bytes = bytes[..bytes.len().min(SAMPLE_BYTES)].to_vec();
-        Reject { offset, len, reason: Reason::TooLong, detail, bytes }
+        Reject { offset, record, len, reason: Reason::TooLong, detail, bytes: sample(bytes) }
     }
+}
+
+/// As much of a rejected record as is kept.
+fn sample(record: &[u8]) -> Vec<u8> {
+    record[..record.len().min(SAMPLE_BYTES)].to_vec()
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::files::atomic::sync_directory;
@@ -24,6 +25,11 @@ impl CrashPoint {
     /// At the step of this number, counted from 0.
     pub fn at(step: u64) -> Self {
         Self { steps_left: Some(AtomicU64::new(step)) }
+    }
+
+    /// Whether the next step is the one.
+    fn is_next(&self) -> bool {
+        self.steps_left.as_ref().is_some_and(|steps_left| steps_left.load(Ordering::Relaxed) == 0)
     }
 
     /// A step. Most are before one of the system calls that have to come in order.
@@ -81,17 +87,12 @@ impl<'c> Output<'c> {
         Ok(output)
     }
 
-    /// What is about to be written, to be added to.
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.buffer
-    }
-
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
         self.flush_if_full()
     }
 
-    pub(super) fn flush_if_full(&mut self) -> Result<()> {
+    fn flush_if_full(&mut self) -> Result<()> {
         if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.flush() }
     }
 
@@ -167,12 +168,12 @@ pub fn hash_file(path: &Path) -> Result<(u64, String)> {
     Ok((hasher.count(), hasher.finalize().to_hex().to_string()))
 }
 
-/// Appends lines to a file, each with its own checksum and on disk before the next thing happens.
+/// Appends lines to a file, from any thread, each with its own checksum and on disk before the next thing happens.
 #[derive(Debug)]
 pub(super) struct Journal<'c> {
     path: PathBuf,
-    file: File,
-    size_bytes: u64,
+    /// And the length of what is in it.
+    file: Mutex<(File, u64)>,
     crash: &'c CrashPoint,
 }
 
@@ -185,26 +186,27 @@ impl<'c> Journal<'c> {
         let open =
             file.set_len(size_bytes).and_then(|()| file.seek(SeekFrom::End(0))).and_then(|_| sync_directory(path));
         open.map_err(Error::io(path))?;
-        Ok(Self { path: path.to_owned(), file, size_bytes, crash })
+        Ok(Self { path: path.to_owned(), file: Mutex::new((file, size_bytes)), crash })
     }
 
-    pub(super) fn append(&mut self, line: &impl serde::Serialize) -> Result<()> {
+    pub(super) fn append(&self, line: &impl serde::Serialize) -> Result<()> {
         let line = checked_line(line)?;
-        if let Some(steps_left) = &self.crash.steps_left
-            && steps_left.load(Ordering::Relaxed) == 0
-        {
-            let _ = self.file.write_all(&line[..line.len() / 2]); // a torn line
+        let mut guard = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, size_bytes) = &mut *guard;
+        if self.crash.is_next() {
+            let _ = file.write_all(&line[..line.len() / 2]); // a torn line
         }
         self.crash.pass();
-        let written = self.file.write_all(&line).and_then(|()| {
+        let written = file.write_all(&line).and_then(|()| {
             self.crash.pass();
-            self.file.sync_all()
+            file.sync_all()
         });
         if written.is_err() {
-            let _ = self.file.set_len(self.size_bytes); // the first error is the one to report
+            // The first error is the one to report.
+            let _ = file.set_len(*size_bytes).and_then(|()| file.seek(SeekFrom::Start(*size_bytes)));
         }
         written.map_err(Error::write(&self.path, line.len() as u64))?;
-        self.size_bytes += line.len() as u64;
+        *size_bytes += line.len() as u64;
         Ok(())
     }
 }

@@ -24,6 +24,9 @@ struct QuarantineLine<'r> {
     input: u64,
     file: String,
     offset: u64,
+    /// Of a table, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<u64>,
     size_bytes: u64,
     /// In base64, the first megabyte of them.
     raw: String,
@@ -34,22 +37,26 @@ impl<'t> Quarantine<'t> {
         Self { task, crash, output: None }
     }
 
-    pub(super) fn take(&mut self, source: usize, reject: &Reject) -> Result<()> {
+    /// `first_record` is the number of the first record of the reject's batch in the whole source.
+    pub(super) fn take(&mut self, source: usize, reject: &Reject, first_record: u64) -> Result<()> {
         let input = &self.task.inputs[source];
+        let row = input.has_rows.then_some(first_record + reject.record);
         let name = input.name.clone().unwrap_or_else(|| input.path.to_string_lossy().into_owned());
         match self.task.on_bad {
             OnBad::Skip => Ok(()),
-            OnBad::Fail => Err(Error::malformed(
-                name.as_ref(),
-                format!(
-                    "the record at byte {} ({} bytes) is no document, {}: {}; mend it, or pass on_bad \"skip\" or \
-                     \"quarantine\"",
-                    reject.offset,
-                    reject.len,
-                    reject.reason.name(),
-                    reject.detail
-                ),
-            )),
+            OnBad::Fail => {
+                let place =
+                    row.map_or_else(|| format!("the record at byte {}", reject.offset), |row| format!("row {row}"));
+                Err(Error::malformed(
+                    name.as_ref(),
+                    format!(
+                        "{place} ({} bytes) is no document, {}: {}; mend it, or pass on_bad \"skip\" or \"quarantine\"",
+                        reject.len,
+                        reject.reason.name(),
+                        reject.detail
+                    ),
+                ))
+            }
             OnBad::Quarantine => {
                 let line = QuarantineLine {
                     reason: reject.reason.name(),
@@ -57,6 +64,7 @@ impl<'t> Quarantine<'t> {
                     input: input.input,
                     file: name,
                     offset: reject.offset,
+                    row,
                     size_bytes: reject.len,
                     raw: BASE64_STANDARD.encode(&reject.bytes),
                 };

@@ -4,10 +4,9 @@
 
 use std::ops::Range;
 
-use memchr::memmem::Finder;
-
 use super::decompress::Decompressor;
-use super::source::{Compression, Format, Source};
+use super::delimiter::Delimiter;
+use super::source::{Compression, Source};
 use crate::error::{Error, Result};
 
 /// Enough to be worth a thread's turn, little enough that many can be under way.
@@ -34,6 +33,13 @@ pub struct Batch {
     pub file_bytes: u64,
 }
 
+impl Batch {
+    /// Its memory, to be used again; not that of a long record, which would be held for ever.
+    pub(super) fn into_memory(self) -> Option<Vec<u8>> {
+        Some(self.bytes).filter(|bytes| bytes.capacity() <= 4 * BATCH_BYTES)
+    }
+}
+
 /// Reads a source from its beginning to its end.
 pub struct Reader {
     input: Decompressor,
@@ -43,6 +49,8 @@ pub struct Reader {
     range: Range<u64>,
     /// What has been read and not been given out; begins with a record.
     pending: Vec<u8>,
+    /// To be filled next: memory that was touched before costs nothing to touch again.
+    spare: Vec<u8>,
     /// Where that begins.
     offset: u64,
     /// Whether that is where a record begins: not yet, if reading began in the middle of the file.
@@ -79,6 +87,7 @@ impl Reader {
             has_ended: false,
             range,
             pending: Vec::new(),
+            spare: Vec::new(),
             offset: start,
             file_bytes_told: start,
             batch_bytes: BATCH_BYTES,
@@ -89,13 +98,14 @@ impl Reader {
     /// The next records. The last batch is empty and stands for the end of the source; `None` after it.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::OutOfMemory`], and [`Error::Malformed`] for compressed data that are cut off or damaged.
+    /// [`Error::Io`], [`Error::OutOfMemory`], and [`Error::Malformed`] for compressed data that are cut off or damaged, and
+    /// for a file that changed meanwhile.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
         if !std::mem::replace(&mut self.is_at_record, true) {
             self.find_first_record()?;
         }
         if self.offset >= self.range.end {
-            return Ok(self.end());
+            return self.end();
         }
         // Of a batch's worth of bytes only the part up to the last record's end is given out; the rest comes first
         // the next time. `searched` bytes hold no end of a record.
@@ -148,14 +158,22 @@ impl Reader {
         self.delimiter.last_end(&self.pending, searched)
     }
 
+    /// Takes the memory of a batch that was worked off, to fill it again.
+    pub(super) fn reuse(&mut self, memory: Option<Vec<u8>>) {
+        if let Some(mut memory) = memory {
+            memory.clear();
+            self.spare = memory;
+        }
+    }
+
     fn give_out(&mut self, length: usize) -> Result<Option<Batch>> {
         if length == 0 {
-            return Ok(self.end());
+            return self.end();
         }
         let rest = &self.pending[length..];
-        let mut next = Vec::new();
-        next.try_reserve(rest.len() + self.block_bytes)
-            .map_err(|_| Error::OutOfMemory(rest.len() + self.block_bytes))?;
+        let mut next = std::mem::take(&mut self.spare);
+        let wanted = rest.len() + self.batch_bytes + self.block_bytes;
+        next.try_reserve(wanted).map_err(|_| Error::OutOfMemory(wanted))?;
         next.extend_from_slice(rest);
         let mut bytes = std::mem::replace(&mut self.pending, next);
         bytes.truncate(length);
@@ -164,10 +182,13 @@ impl Reader {
         Ok(Some(Batch { offset, len: length as u64, bytes, too_long: None, file_bytes: self.file_bytes() }))
     }
 
-    fn end(&mut self) -> Option<Batch> {
+    fn end(&mut self) -> Result<Option<Batch>> {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return Ok(None);
+        }
+        self.input.check_unchanged()?;
         let file_bytes = self.file_bytes();
-        let end = Batch { offset: self.offset, len: 0, bytes: Vec::new(), too_long: None, file_bytes };
-        (!std::mem::replace(&mut self.has_ended, true)).then_some(end)
+        Ok(Some(Batch { offset: self.offset, len: 0, bytes: Vec::new(), too_long: None, file_bytes }))
     }
 
     /// Reads a record to its end, keeping only its beginning.
@@ -221,58 +242,6 @@ impl Reader {
     }
 }
 
-/// What stands after each record.
-pub(super) struct Delimiter(Option<Finder<'static>>);
-
-impl Delimiter {
-    /// # Errors
-    /// [`Error::InvalidArgument`] for an empty separator.
-    pub(super) fn new(format: &Format) -> Result<Self> {
-        let delimiter = match format {
-            Format::Jsonl { .. } => Some(&b"\n"[..]),
-            Format::Text { separator } => separator.as_deref(),
-        };
-        if delimiter.is_some_and(<[u8]>::is_empty) {
-            return Err(Error::invalid(
-                "the separator of documents is empty, expected at least one byte; leave it out where each file is one \
-                 document",
-            ));
-        }
-        Ok(Self(delimiter.map(|delimiter| Finder::new(delimiter).into_owned())))
-    }
-
-    /// At least 1, also if there is none.
-    pub(super) fn len(&self) -> usize {
-        self.0.as_ref().map_or(1, |finder| finder.needle().len())
-    }
-
-    /// Whether there is one.
-    pub(super) fn is_any(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Whether every occurrence of it is one, wherever the search begins: no beginning of it is also an end.
-    fn may_begin_anywhere(&self) -> bool {
-        let Some(finder) = &self.0 else { return false };
-        let needle = finder.needle();
-        (1..needle.len()).all(|length| !needle.ends_with(&needle[..length]))
-    }
-
-    /// The end of the first delimiter in `bytes[from..]`. From a record's beginning it is that of the record.
-    pub(super) fn first_end(&self, bytes: &[u8], from: usize) -> Option<usize> {
-        let finder = self.0.as_ref()?;
-        finder.find(&bytes[from..]).map(|at| from + at + finder.needle().len())
-    }
-
-    /// The end of the last delimiter, found from the left as [`first_end`](Self::first_end) finds them.
-    fn last_end(&self, bytes: &[u8], from: usize) -> Option<usize> {
-        match self.0.as_ref()?.needle() {
-            &[byte] => memchr::memrchr(byte, &bytes[from..]).map(|at| from + at + 1),
-            needle => self.0.as_ref()?.find_iter(&bytes[from..]).last().map(|at| from + at + needle.len()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -281,6 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::documents::{Documents, InvalidUtf8, Reason, Tally};
+    use super::super::source::Format;
     use super::*;
 
     /// A file that is gone when the test is over.
@@ -320,7 +290,7 @@ mod tests {
             documents
                 .for_each(&batch, &mut tally, |document| {
                     found.push(match document {
-                        Ok(document) => (document.offset, Ok(document.text.into_owned())),
+                        Ok(document) => (document.offset, Ok(document.text.to_owned())),
                         Err(reject) => {
                             assert_eq!(reject.reason, Reason::TooLong);
                             (reject.offset, Err(reject.len))

@@ -3,10 +3,12 @@
 //! A shard counts once its files are under their names, on disk, and its line is in the journal, in this order. Until
 //! then it will be made again, with the same bytes.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::IdType;
 use super::output::{CrashPoint, Journal, Output, Written};
 use crate::error::{Error, Result};
 use crate::files::{atomic::sync_directory, npy};
@@ -36,8 +38,7 @@ pub(super) struct ShardLayout {
     pub(super) task: u64,
     /// Tells the temporary files of several writers apart.
     pub(super) writer: String,
-    /// Whether every id of the vocabulary fits into 16 bits.
-    pub(super) is_narrow: bool,
+    pub(super) id_type: IdType,
     pub(super) tokens_per_shard: u64,
     pub(super) with_sources: bool,
 }
@@ -68,8 +69,10 @@ struct ShardLine<'s> {
 /// A document that is to be written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub(super) input: u64,
-    pub(super) offset: u64,
+    /// The first two numbers of its [`Position`].
+    pub(super) place: (u64, u64),
+    /// The input it comes from and where in it, for whoever asks.
+    pub(super) source: [u64; 2],
     pub(super) text_bytes: u64,
 }
 
@@ -106,38 +109,48 @@ impl<'t> ShardWriter<'t> {
     }
 
     /// Appends a document's ids, of which those that stand in committed shards are passed over.
-    pub(super) fn push(&mut self, entry: Entry, ids: &[u32], journal: &mut Journal<'_>) -> Result<()> {
-        let is_next = (self.next.0, self.next.1) == (entry.input, entry.offset);
-        let mut at = if is_next { self.next.2 as usize } else { 0 };
-        while at < ids.len() {
-            let open = if let Some(open) = &mut self.open {
-                open
-            } else {
-                let first = Position(entry.input, entry.offset, at as u64);
-                self.open.insert(OpenShard::create(self.layout, self.split, self.shard, first, self.crash)?)
-            };
-            let room = (self.layout.tokens_per_shard - open.tokens) as usize;
-            let length = room.min(ids.len() - at);
-            open.write_ids(&ids[at..at + length], self.layout.is_narrow)?;
-            at += length;
-            if at == ids.len() {
-                open.end_document(entry)?;
-            }
-            let is_full = open.tokens == self.layout.tokens_per_shard;
-            self.next = Position(entry.input, entry.offset, at as u64);
-            if is_full {
-                self.commit(journal)?;
-            }
-        }
+    pub(super) fn push(&mut self, entry: Entry, ids: &[u8], journal: &Journal<'_>) -> Result<()> {
+        while self.fill(entry, ids, journal)? {}
         Ok(())
     }
 
+    /// Appends those of a document's ids that were not appended before, as many as the shard has room for; whether that
+    /// is full now, and committed.
+    pub(super) fn fill(&mut self, entry: Entry, ids: &[u8], journal: &Journal<'_>) -> Result<bool> {
+        let (input, offset) = entry.place;
+        let width = self.layout.id_type.width();
+        let num_ids = ids.len() / width;
+        let is_next = (self.next.0, self.next.1) == entry.place;
+        let at = if is_next { self.next.2 as usize } else { 0 };
+        if at >= num_ids {
+            return Ok(false);
+        }
+        let open = if let Some(open) = &mut self.open {
+            open
+        } else {
+            let first = Position(input, offset, at as u64);
+            self.open.insert(OpenShard::create(self.layout, self.split, self.shard, first, self.crash)?)
+        };
+        let room = usize::try_from(self.layout.tokens_per_shard - open.tokens).unwrap_or(usize::MAX);
+        let end = at + room.min(num_ids - at);
+        open.write_ids(&ids[at * width..end * width], self.layout.id_type)?;
+        if end == num_ids {
+            open.end_document(entry)?;
+        }
+        let is_full = open.tokens == self.layout.tokens_per_shard;
+        self.next = Position(input, offset, end as u64);
+        if is_full {
+            self.commit(journal)?;
+        }
+        Ok(is_full)
+    }
+
     /// Commits the last shard, which need not be full.
-    pub(super) fn finish(&mut self, journal: &mut Journal<'_>) -> Result<()> {
+    pub(super) fn finish(&mut self, journal: &Journal<'_>) -> Result<()> {
         if self.open.is_some() { self.commit(journal) } else { Ok(()) }
     }
 
-    fn commit(&mut self, journal: &mut Journal<'_>) -> Result<()> {
+    fn commit(&mut self, journal: &Journal<'_>) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let written = open.finish(self.layout)?;
         let file = file_name(self.split, self.layout.task, self.shard, "npy");
@@ -147,7 +160,7 @@ impl<'t> ShardWriter<'t> {
             split: self.split,
             shard: self.shard,
             file: &file,
-            dtype: if self.layout.is_narrow { "uint16" } else { "uint32" },
+            dtype: self.layout.id_type.name(),
             tokens: open.tokens,
             documents: open.documents,
             text_bytes: open.text_bytes,
@@ -182,7 +195,7 @@ impl<'t> OpenShard<'t> {
         };
         Ok(Self {
             first,
-            ids: create("npy", &ids_header(layout.is_narrow, layout.tokens_per_shard))?,
+            ids: create("npy", &ids_header(layout.id_type, layout.tokens_per_shard))?,
             ends: create("ends.npy", &ends_header(0))?,
             sources: layout.with_sources.then(|| create("sources.npy", &sources_header(0))).transpose()?,
             tokens: 0,
@@ -192,22 +205,13 @@ impl<'t> OpenShard<'t> {
         })
     }
 
-    fn write_ids(&mut self, ids: &[u32], is_narrow: bool) -> Result<()> {
+    fn write_ids(&mut self, ids: &[u8], id_type: IdType) -> Result<()> {
+        // What was just read to find the greatest is still at hand to be hashed and written.
         for part in ids.chunks(1 << 18) {
-            let greatest = part.iter().copied().max();
-            self.greatest_id = self.greatest_id.max(greatest);
-            let buffer = self.ids.buffer();
-            if is_narrow {
-                if let Some(id) = greatest.filter(|id| *id > u32::from(u16::MAX)) {
-                    return Err(Error::invalid(format!("id {id} does not fit into uint16, the type of this corpus")));
-                }
-                buffer.extend(part.iter().flat_map(|id| (*id as u16).to_le_bytes()));
-            } else {
-                buffer.extend(part.iter().flat_map(|id| id.to_le_bytes()));
-            }
-            self.ids.flush_if_full()?;
+            self.greatest_id = self.greatest_id.max(id_type.greatest(part));
+            self.ids.push(part)?;
         }
-        self.tokens += ids.len() as u64;
+        self.tokens += (ids.len() / id_type.width()) as u64;
         Ok(())
     }
 
@@ -216,8 +220,9 @@ impl<'t> OpenShard<'t> {
         self.text_bytes += entry.text_bytes;
         self.ends.push(&self.tokens.to_le_bytes())?;
         if let Some(sources) = &mut self.sources {
-            sources.push(&entry.input.to_le_bytes())?;
-            sources.push(&entry.offset.to_le_bytes())?;
+            for number in entry.source {
+                sources.push(&number.to_le_bytes())?;
+            }
         }
         Ok(())
     }
@@ -225,7 +230,7 @@ impl<'t> OpenShard<'t> {
     fn finish(&mut self, layout: &ShardLayout) -> Result<WrittenShard> {
         let documents = self.documents;
         Ok(WrittenShard {
-            ids: self.ids.finish(&ids_header(layout.is_narrow, self.tokens))?,
+            ids: self.ids.finish(&ids_header(layout.id_type, self.tokens))?,
             ends: self.ends.finish(&ends_header(documents))?,
             sources: self.sources.as_mut().map(|sources| sources.finish(&sources_header(documents))).transpose()?,
         })
@@ -240,12 +245,24 @@ impl<'t> OpenShard<'t> {
     }
 }
 
+/// Removes the temporary files in a directory whose names begin so: those that a crash left behind.
+pub(super) fn remove_temporary(directory: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(directory).map_err(Error::io(directory))? {
+        let entry = entry.map_err(Error::io(directory))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(prefix) && name.contains(".tmp.") {
+            let _ = fs::remove_file(entry.path()); // it may be gone, and is in nobody's way
+        }
+    }
+    Ok(())
+}
+
 fn file_name(split: &str, task: u64, shard: u64, suffix: &str) -> String {
     format!("{split}-{task:05}-{shard:05}.{suffix}")
 }
 
-fn ids_header(is_narrow: bool, tokens: u64) -> [u8; 128] {
-    npy::header(if is_narrow { "<u2" } else { "<u4" }, &format!("({tokens},)"))
+fn ids_header(id_type: IdType, tokens: u64) -> [u8; 128] {
+    npy::header(id_type.descr(), &format!("({tokens},)"))
 }
 
 fn ends_header(documents: u64) -> [u8; 128] {

@@ -57,6 +57,7 @@ impl TextStream {
             self.tally.record_bytes += read as u64;
             self.push(&block[..start + read], read == 0)?;
             if read == 0 {
+                self.input.check_unchanged()?;
                 return Ok(false);
             }
         }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::merge::{merge, open_all};
-use super::runs::{CountRules, CountSummary, RunReader, RunWriter};
+use super::rules::{CountRules, CountSummary};
+use super::runs::{RunReader, RunWriter};
 use super::spill::{SpillDirectory, SpillingTable, for_each_in_order};
 use super::table::CountTable;
 use super::{ReadPolicy, Reading, SourceCount, Total, for_each_chunk, for_each_document, for_each_piece};
@@ -130,7 +131,7 @@ impl Counter {
         if tables.iter().all(|table| table.runs.is_empty()) {
             control.begin("sum", 0);
             let tables = tables.into_iter().map(|table| table.table).collect();
-            let tables = CountTable::merge_all(tables, options.num_threads);
+            let tables = CountTable::merge_all(tables, options.num_threads)?;
             let mut writer = RunWriter::create(&destination, &rules)?;
             for_each_in_order(&tables, |pretoken, count| writer.push(pretoken, count))?;
             return writer.finish(total.num_bytes());

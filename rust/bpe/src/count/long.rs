@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hash};
 use rustc_hash::FxBuildHasher;
 
 use crate::error::Result;
+use crate::memory;
 
 /// Open addressing over numbers of entries, the entries in the order of their first appearance, their items end to
 /// end: three arrays, however many sequences there are.
@@ -32,23 +33,30 @@ impl<T> Default for LongCounts<T> {
 }
 
 impl<T: Copy + Eq + Hash> LongCounts<T> {
-    pub(crate) fn add(&mut self, sequence: &[T], weight: u64) {
-        self.add_hashed(sequence, hash(sequence), weight);
+    /// Adds `weight` to the count of a sequence.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory); the counts are as they were.
+    pub(crate) fn add(&mut self, sequence: &[T], weight: u64) -> Result<()> {
+        self.add_hashed(sequence, hash(sequence), weight)
     }
 
-    fn add_hashed(&mut self, sequence: &[T], hash: u64, weight: u64) {
+    fn add_hashed(&mut self, sequence: &[T], hash: u64, weight: u64) -> Result<()> {
         if self.entries.len() * 2 >= self.slots.len() {
-            self.grow();
+            self.grow()?;
         }
         let at = self.slot_of(hash, |entry| self.items_of(entry) == sequence);
         if self.slots[at] == 0 {
-            self.entries.push(Entry { hash, start: self.items.len(), length: sequence.len(), count: weight });
+            memory::reserve(&mut self.items, sequence.len())?;
+            let start = self.items.len();
+            memory::push(&mut self.entries, Entry { hash, start, length: sequence.len(), count: weight })?;
             self.items.extend_from_slice(sequence);
             let number = u32::try_from(self.entries.len()).expect("four billion long sequences fill the memory");
             self.slots[at] = hash >> 32 << 32 | u64::from(number);
         } else {
             self.entries[number(self.slots[at])].count += weight;
         }
+        Ok(())
     }
 
     fn items_of(&self, entry: &Entry) -> &[T] {
@@ -69,22 +77,23 @@ impl<T: Copy + Eq + Hash> LongCounts<T> {
     }
 
     #[cold]
-    fn grow(&mut self) {
-        self.slots = vec![0; (self.slots.len() * 2).max(1 << 8)];
+    fn grow(&mut self) -> Result<()> {
+        self.slots = memory::filled(0, (self.slots.len() * 2).max(1 << 8))?;
         for index in 0..self.entries.len() {
             let hash = self.entries[index].hash;
             let at = self.slot_of(hash, |_| false);
             self.slots[at] = hash >> 32 << 32 | (index as u64 + 1);
         }
+        Ok(())
     }
 
     /// Adds the counts of `other` whose hashes are wanted.
-    pub(crate) fn add_all(&mut self, other: &Self, is_wanted: impl Fn(u64) -> bool) {
-        for entry in &other.entries {
-            if is_wanted(entry.hash) {
-                self.add_hashed(other.items_of(entry), entry.hash, entry.count);
-            }
-        }
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub(crate) fn add_all(&mut self, other: &Self, is_wanted: impl Fn(u64) -> bool) -> Result<()> {
+        let mut wanted = other.entries.iter().filter(|entry| is_wanted(entry.hash));
+        wanted.try_for_each(|entry| self.add_hashed(other.items_of(entry), entry.hash, entry.count))
     }
 
     pub(crate) fn len(&self) -> usize {

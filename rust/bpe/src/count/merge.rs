@@ -5,7 +5,8 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::path::Path;
 
-use super::runs::{CountRules, RunReader};
+use super::rules::CountRules;
+use super::runs::RunReader;
 use crate::control::Control;
 use crate::error::{Error, Result};
 

@@ -62,7 +62,7 @@ pub(crate) struct Reading<'a> {
 pub(crate) fn for_each_document<T: Send>(
     tables: &mut Vec<T>,
     total: &mut Total,
-    new_table: impl Fn() -> T + Sync,
+    new_table: impl Fn() -> Result<T> + Sync,
     source: &Source,
     reading: Reading<'_>,
     work: impl Fn(&mut T, &str) -> Result<()> + Sync,
@@ -77,16 +77,19 @@ pub(crate) fn for_each_document<T: Send>(
     // No text is longer than its record, but for the three bytes of U+FFFD in place of one.
     let most_per_byte = if invalid_utf8 == InvalidUtf8::Replace { 3 } else { 1 };
     let bound = Mutex::new(*total);
-    let lend = || Lent { table: Some(lock(&idle).pop().unwrap_or_else(&new_table)), idle: &idle };
+    let lend = || Lent { table: lock(&idle).pop(), idle: &idle };
     let count = |lent: &mut Lent<'_, T>, _: usize, batch: &Batch| {
         lock(&bound).add(most_per_byte * batch.bytes.len(), reading.weight)?;
-        let table = lent.table.as_mut().expect("lent until dropped");
+        let table = match &mut lent.table {
+            Some(table) => table,
+            none => none.insert(new_table()?),
+        };
         let mut found = SourceCount::default();
         let mut first = None;
         documents.for_each(batch, &mut found.tally, |record| {
             reading.control.check()?;
             match record {
-                Ok(document) => return work(table, &document.text),
+                Ok(document) => return work(table, document.text),
                 Err(reject) if max_rejected == 0 => return Err(refused(source, &reject, 0)),
                 Err(reject) => {
                     *found.rejected.entry(reject.reason).or_default() += 1;
@@ -150,7 +153,7 @@ fn refused(source: &Source, reject: &Reject, max_rejected: u64) -> Error {
 fn for_each_part<T: Send>(
     tables: &mut Vec<T>,
     total: &mut Total,
-    new_table: impl Fn() -> T + Sync,
+    new_table: impl Fn() -> Result<T> + Sync,
     source: &Source,
     reading: Reading<'_>,
     work: impl Fn(&mut T, &str) -> Result<()> + Sync,

@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::runs::{CountRules, RunWriter};
+use super::rules::CountRules;
+use super::runs::RunWriter;
 use super::table::CountTable;
 use crate::error::{Error, Result};
+use crate::memory::{append, push, with_capacity};
 use crate::word_key;
 
 /// Where tables are written to; a directory of its own that is removed in the end.
@@ -55,8 +57,8 @@ pub(crate) struct SpillingTable {
 }
 
 impl SpillingTable {
-    pub(crate) fn new() -> Self {
-        Self { table: CountTable::new(), runs: Vec::new() }
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { table: CountTable::new()?, runs: Vec::new() })
     }
 
     /// Writes the table to a file and begins anew if it may take more than `limit_bytes` by the next time.
@@ -71,7 +73,7 @@ impl SpillingTable {
         let path = directory.next_path();
         let mut writer = RunWriter::create(&path, &directory.rules)?;
         let mut num_bytes = 0;
-        for_each_in_order(&[std::mem::replace(&mut self.table, CountTable::new())], |pretoken, count| {
+        for_each_in_order(&[std::mem::replace(&mut self.table, CountTable::new()?)], |pretoken, count| {
             // The counts were checked when the text was: they come to no more than its bytes.
             num_bytes += pretoken.len() as u64 * count;
             writer.push(pretoken, count)
@@ -88,7 +90,7 @@ impl SpillingTable {
 /// Those of `visit`.
 pub(crate) fn for_each_in_order(tables: &[CountTable], mut visit: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
     // Packed the other way round, keys compare as their bytes do.
-    let mut short: Vec<(u128, u64)> = Vec::new();
+    let mut short: Vec<(u128, u64)> = with_capacity(tables.iter().map(CountTable::len).sum())?;
     let mut long: Vec<(Range<usize>, u64)> = Vec::new();
     let mut long_bytes: Vec<u8> = Vec::new();
     for table in tables {
@@ -97,8 +99,8 @@ pub(crate) fn for_each_in_order(tables: &[CountTable], mut visit: impl FnMut(&[u
                 short.push((key.swap_bytes(), count));
             } else {
                 let start = long_bytes.len();
-                long_bytes.extend_from_slice(pretoken);
-                long.push((start..long_bytes.len(), count));
+                append(&mut long_bytes, pretoken)?;
+                push(&mut long, (start..long_bytes.len(), count))?;
             }
             Ok(())
         })?;

@@ -1,11 +1,10 @@
 //! Distinct pretokens and how often each occurs.
 
-use std::alloc::{Layout, handle_alloc_error};
 use std::ops::Range;
 
 use super::long::LongCounts;
 use crate::control::Control;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::raw::zeroed::{CacheLines, Zeroed};
 use crate::split::Segment;
 use crate::split::cut::Cutter;
@@ -33,21 +32,22 @@ type Bucket = CacheLines<([u128; 2], [u64; 2])>;
 impl CountTable {
     const INITIAL_BUCKETS: usize = 1 << 11;
 
-    pub(crate) fn new() -> Self {
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn new() -> Result<Self> {
         Self::with_buckets(Self::INITIAL_BUCKETS, 0)
     }
 
-    fn with_buckets(num_buckets: usize, shift: u32) -> Self {
-        let buckets = Zeroed::new(num_buckets).unwrap_or_else(|| {
-            handle_alloc_error(Layout::array::<Bucket>(num_buckets).expect("twice the size of one that there was"))
-        });
-        Self { buckets, shift, num_short: 0, long: LongCounts::default() }
+    fn with_buckets(num_buckets: usize, shift: u32) -> Result<Self> {
+        let refused = || Error::OutOfMemory(num_buckets * size_of::<Bucket>());
+        let buckets = Zeroed::new(num_buckets).ok_or_else(refused)?;
+        Ok(Self { buckets, shift, num_short: 0, long: LongCounts::default() })
     }
 
     /// Adds `weight` to the count of each pretoken of a text.
     ///
     /// # Errors
-    /// Those of a regular expression, and [`Error::Interrupted`](crate::Error::Interrupted).
+    /// Those of a regular expression, [`Error::OutOfMemory`] and [`Error::Interrupted`].
     pub(crate) fn add_text(&mut self, text: &str, weight: u64, cutter: Cutter<'_>, control: &Control) -> Result<()> {
         // The whole text rather than the segment: more of the pretokens can be packed with a single load.
         let mut counter = Counter::new(self, weight, text.as_bytes());
@@ -57,7 +57,7 @@ impl CountTable {
             Segment::Text(offset, segment) => {
                 counter.start = offset;
                 cutter.pattern.for_each_batch(text, offset..offset + segment.len(), &mut ends, |ends| {
-                    counter.add_all(ends);
+                    counter.add_all(ends)?;
                     control.check()
                 })
             }
@@ -65,7 +65,10 @@ impl CountTable {
     }
 
     /// Adds `weight` to the count of the non-empty pretoken `text[range]`.
-    pub(crate) fn add(&mut self, text: &[u8], range: Range<usize>, weight: u64) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn add(&mut self, text: &[u8], range: Range<usize>, weight: u64) -> Result<()> {
         match word_key::pack(text, &range) {
             Some(key) => self.add_short(key, self.bucket_of(word_key::hash(key)), weight),
             None => self.long.add(&text[range], weight),
@@ -78,34 +81,36 @@ impl CountTable {
     }
 
     #[inline]
-    fn add_short(&mut self, key: u128, at: usize, weight: u64) {
+    fn add_short(&mut self, key: u128, at: usize, weight: u64) -> Result<()> {
         let CacheLines((keys, counts)) = &mut self.buckets[at];
         // Without a branch on which of the two it is: that would be guessed wrong half of the time.
         let second = usize::from(keys[1] == key);
         if keys[second] == key {
             counts[second] += weight;
+            Ok(())
         } else {
-            self.add_displaced(key, at, weight);
+            self.add_displaced(key, at, weight)
         }
     }
 
     /// The key is new, or in a bucket after its own.
-    fn add_displaced(&mut self, key: u128, mut at: usize, weight: u64) {
+    fn add_displaced(&mut self, key: u128, mut at: usize, weight: u64) -> Result<()> {
+        // Five eighths full: a key lies in its own bucket but for one in ten.
+        let is_full = self.num_short * 4 >= self.buckets.len() * 5;
         loop {
             let CacheLines((keys, counts)) = &mut self.buckets[at];
             for slot in 0..2 {
                 if keys[slot] == key || keys[slot] == 0 {
-                    let is_new = keys[slot] == 0;
+                    if keys[slot] == 0 {
+                        if is_full {
+                            self.grow()?;
+                            return self.add_displaced(key, self.bucket_of(word_key::hash(key)), weight);
+                        }
+                        self.num_short += 1;
+                    }
                     keys[slot] = key;
                     counts[slot] += weight;
-                    if is_new {
-                        self.num_short += 1;
-                        // Five eighths full: a key lies in its own bucket but for one in ten.
-                        if self.num_short * 4 > self.buckets.len() * 5 {
-                            self.grow();
-                        }
-                    }
-                    return;
+                    return Ok(());
                 }
             }
             at = (at + 1) & (self.buckets.len() - 1);
@@ -113,16 +118,17 @@ impl CountTable {
     }
 
     #[cold]
-    fn grow(&mut self) {
-        let mut larger = Self::with_buckets(self.buckets.len() * 2, self.shift);
+    fn grow(&mut self) -> Result<()> {
+        let mut larger = Self::with_buckets(self.buckets.len() * 2, self.shift)?;
         for CacheLines((keys, counts)) in self.buckets.iter() {
             for (&key, &count) in keys.iter().zip(counts) {
                 if key != 0 {
-                    larger.add_short(key, larger.bucket_of(word_key::hash(key)), count);
+                    larger.add_short(key, larger.bucket_of(word_key::hash(key)), count)?;
                 }
             }
         }
         self.buckets = larger.buckets;
+        Ok(())
     }
 
     /// The number of distinct pretokens.
@@ -155,7 +161,7 @@ impl CountTable {
     }
 
     /// Adds the counts of the pretokens whose hashes lie in the part `index` of `1 << log_parts` equal parts.
-    fn add_part(&mut self, other: &Self, index: usize, log_parts: u32) {
+    fn add_part(&mut self, other: &Self, index: usize, log_parts: u32) -> Result<()> {
         debug_assert_eq!(other.shift, 0, "it holds parts of all hashes");
         let num_buckets = other.buckets.len();
         let num_parts = 1 << log_parts;
@@ -167,7 +173,7 @@ impl CountTable {
                 for (&key, &count) in keys.iter().zip(counts) {
                     let hash = word_key::hash(key);
                     if key != 0 && part_of(hash, log_parts) == index {
-                        self.add_short(key, self.bucket_of(hash), count);
+                        self.add_short(key, self.bucket_of(hash), count)?;
                     }
                 }
                 let is_full = keys[1] != 0;
@@ -176,14 +182,17 @@ impl CountTable {
                 }
             }
         }
-        self.long.add_all(&other.long, |hash| part_of(hash, log_parts) == index);
+        self.long.add_all(&other.long, |hash| part_of(hash, log_parts) == index)
     }
 
     /// Adds tables up, on several threads where they are large: no pretoken is in two of the tables returned. They are
     /// for reading only.
-    pub(crate) fn merge_all(mut tables: Vec<Self>, num_threads: usize) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn merge_all(mut tables: Vec<Self>, num_threads: usize) -> Result<Vec<Self>> {
         if tables.len() < 2 {
-            return tables;
+            return Ok(tables);
         }
         // Few are added to the largest of them sooner than all are put into new tables: 5 instead of 35 ms for two of
         // 200,000 pretokens.
@@ -194,20 +203,20 @@ impl CountTable {
             tables.sort_unstable_by_key(Self::len);
             let mut all = tables.pop().expect("there are two");
             for table in tables {
-                all.add_part(&table, 0, 0);
+                all.add_part(&table, 0, 0)?;
             }
-            return vec![all];
+            return Ok(vec![all]);
         }
         let tables = &tables;
         let add_up = |(): &mut (), index| {
             // All hashes of the part end alike.
-            let mut sum = Self::with_buckets(Self::INITIAL_BUCKETS, log_parts);
+            let mut sum = Self::with_buckets(Self::INITIAL_BUCKETS, log_parts)?;
             for table in tables {
-                sum.add_part(table, index, log_parts);
+                sum.add_part(table, index, log_parts)?;
             }
             Ok(sum)
         };
-        parallel::map(num_threads, 1 << log_parts, || (), add_up).expect("adding up cannot fail")
+        parallel::map(num_threads, 1 << log_parts, || (), add_up)
     }
 }
 
@@ -241,7 +250,10 @@ impl<'a> Counter<'a> {
     }
 
     /// Counts the pretokens from where the last one ended, by their ends.
-    fn add_all(&mut self, ends: &[usize]) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    fn add_all(&mut self, ends: &[usize]) -> Result<()> {
         for ends in ends.chunks(WAITING) {
             // The table is not one of a part of all hashes: the last bits of a hash are the bucket's.
             let mask = self.table.buckets.len() - 1;
@@ -249,7 +261,7 @@ impl<'a> Counter<'a> {
             for &end in ends {
                 let range = std::mem::replace(&mut self.start, end)..end;
                 let Some(key) = word_key::pack(self.text, &range) else {
-                    self.table.long.add(&self.text[range], self.weight);
+                    self.table.long.add(&self.text[range], self.weight)?;
                     continue;
                 };
                 let hash = word_key::hash(key);
@@ -263,9 +275,10 @@ impl<'a> Counter<'a> {
                 num_waiting += 1;
             }
             for &(key, hash) in &self.waiting[..num_waiting] {
-                self.table.add_short(key, hash as usize & (self.table.buckets.len() - 1), self.weight);
+                self.table.add_short(key, hash as usize & (self.table.buckets.len() - 1), self.weight)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -300,14 +313,14 @@ mod tests {
             num_threads in 1_usize..4,
         ) {
             let mut expected: HashMap<Vec<u8>, u64> = HashMap::new();
-            let mut tables: Vec<CountTable> = (0..num_tables).map(|_| CountTable::new()).collect();
+            let mut tables: Vec<CountTable> = (0..num_tables).map(|_| CountTable::new().unwrap()).collect();
             for (index, (pretoken, weight)) in pretokens.iter().enumerate() {
                 *expected.entry(pretoken.clone()).or_default() += 2 * weight;
                 let table = &mut tables[index % num_tables];
-                table.add(pretoken, 0..pretoken.len(), *weight);
-                Counter::new(table, *weight, pretoken).add_all(&[pretoken.len()]);
+                table.add(pretoken, 0..pretoken.len(), *weight).unwrap();
+                Counter::new(table, *weight, pretoken).add_all(&[pretoken.len()]).unwrap();
             }
-            prop_assert_eq!(counts_of(&CountTable::merge_all(tables, num_threads)), expected);
+            prop_assert_eq!(counts_of(&CountTable::merge_all(tables, num_threads).unwrap()), expected);
         }
     }
 
@@ -318,19 +331,19 @@ mod tests {
             // Tables of different sizes, which share some of their pretokens, short and long.
             let mut tables = Vec::new();
             for (first, last) in ranges {
-                let mut table = CountTable::new();
+                let mut table = CountTable::new().unwrap();
                 for number in first..last {
                     let mut text = format!("{number}");
                     if number % 10 == 0 {
                         text += &"x".repeat(number % 100);
                     }
-                    table.add(text.as_bytes(), 0..text.len(), 1 << 33);
-                    Counter::new(&mut table, 1, text.as_bytes()).add_all(&[text.len()]);
+                    table.add(text.as_bytes(), 0..text.len(), 1 << 33).unwrap();
+                    Counter::new(&mut table, 1, text.as_bytes()).add_all(&[text.len()]).unwrap();
                 }
                 assert_eq!(table.len(), last - first);
                 tables.push(table);
             }
-            let counts = counts_of(&CountTable::merge_all(tables, num_threads));
+            let counts = counts_of(&CountTable::merge_all(tables, num_threads).unwrap());
             assert_eq!(counts.len(), 60_000);
             for (pretoken, count) in counts {
                 let digits = pretoken.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -344,21 +357,21 @@ mod tests {
     /// Keys whose hashes all begin with ones or zeros, so that they run over the end of the table.
     #[test]
     fn keys_that_run_over_the_end_are_merged_once() {
-        let mut table = CountTable::new();
+        let mut table = CountTable::new().unwrap();
         let mut expected = HashMap::new();
         for number in 0_u64..4_000_000 {
             let bytes = number.to_le_bytes();
             let hash = word_key::hash(word_key::pack(&bytes, &(0..8)).unwrap());
             if hash >> 54 == (1 << 10) - 1 || hash >> 55 == 0 && number % 1000 == 0 {
-                table.add(&bytes, 0..8, number + 1);
+                table.add(&bytes, 0..8, number + 1).unwrap();
                 expected.insert(bytes.to_vec(), number + 1);
             }
         }
         assert!(expected.len() > 1_000);
         for num_threads in [1, 2, 4] {
-            let mut other = CountTable::new();
+            let mut other = CountTable::new().unwrap();
             for index in 0..num_threads {
-                other.add_part(&table, index, num_threads.ilog2());
+                other.add_part(&table, index, num_threads.ilog2()).unwrap();
             }
             assert_eq!(counts_of(&[other]), expected);
         }

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use super::cache::MAX_SCRATCH;
 use super::merge::reserve;
+use super::text::append;
 use super::{CacheGuard, Recognised, Tokenizer};
 use crate::control::Control;
-use crate::error::{Error, Result};
-use crate::parallel;
+use crate::error::Result;
 use crate::raw::zeroed::prefer_huge_pages;
 use crate::split::cut::{Cutter, chunks};
+use crate::{memory, parallel};
 
 /// The bytes encoded between two looks at the control, and the least that is worth a thread.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -19,8 +20,8 @@ impl Tokenizer {
     /// `num_threads`; the result does not depend on their number.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], [`Error::Interrupted`], and [`Error::InvalidArgument`] for a regular expression that
-    /// backtracks too much.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Interrupted`](crate::Error::Interrupted), and
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a regular expression that backtracks too much.
     pub fn encode(&self, text: &str, num_threads: usize, control: &Control) -> Result<Vec<u32>> {
         self.encode_with(text, &self.specials, num_threads, control)
     }
@@ -41,28 +42,28 @@ impl Tokenizer {
         }
         control.begin("encode", text.len() as u64);
         let ranges = chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES);
+        let mut ids = Vec::new();
+        // More than English comes to, less than Thai: what is not used is not touched.
+        reserve(&mut ids, text.len() / 2 + 1)?;
+        prefer_huge_pages(&mut ids);
         if num_threads == 1 {
-            let mut ids = Vec::new();
-            // More than English comes to, less than Thai: what is not used is not touched.
-            reserve(&mut ids, text.len() / 2 + 1)?;
-            prefer_huge_pages(&mut ids);
             let mut cache = CacheGuard::new(self);
             for range in ranges {
                 self.encode_chunk(text, range, specials, cache.cache(), &mut ids, control)?;
             }
             return Ok(ids);
         }
-        let parts = parallel::map(
+        parallel::for_each_in_order(
             num_threads,
             ranges.len(),
             || CacheGuard::new(self),
-            |cache, index| {
-                let mut ids = Vec::new();
-                self.encode_chunk(text, ranges[index].clone(), specials, cache.cache(), &mut ids, control)?;
-                Ok(ids)
+            |cache, index, chunk: &mut Vec<u32>| {
+                chunk.clear();
+                self.encode_chunk(text, ranges[index].clone(), specials, cache.cache(), chunk, control).map(drop)
             },
+            |chunk| append(&mut ids, chunk),
         )?;
-        concatenate(parts)
+        Ok(ids)
     }
 
     /// In memory that is kept for the next short text, and then copied: a guess of the length would leave a third of each
@@ -73,8 +74,7 @@ impl Tokenizer {
         let mut scratch = std::mem::take(&mut cache.scratch);
         scratch.clear();
         self.encode_into(text, specials, cache, &mut scratch, control)?;
-        let mut ids = Vec::new();
-        ids.try_reserve_exact(scratch.len()).map_err(|_| Error::OutOfMemory(scratch.len() * size_of::<u32>()))?;
+        let mut ids = memory::with_capacity(scratch.len())?;
         ids.extend_from_slice(&scratch);
         if scratch.capacity() <= MAX_SCRATCH {
             cache.scratch = scratch;
@@ -97,7 +97,7 @@ impl Tokenizer {
         control.begin("encode", num_bytes as u64);
         // Starting a thread costs as much as encoding some kilobytes.
         let worthwhile = num_bytes / (CHUNK_BYTES / 16) + 1;
-        let pieces = pieces(self.cutter(specials), texts);
+        let pieces = pieces(self.cutter(specials), texts)?;
         let parts = parallel::map(
             num_threads.min(worthwhile),
             pieces.len(),
@@ -110,8 +110,7 @@ impl Tokenizer {
             },
         )?;
 
-        let mut results: Vec<Vec<u32>> = Vec::new();
-        results.try_reserve_exact(texts.len()).map_err(|_| Error::OutOfMemory(texts.len() * size_of::<Vec<u32>>()))?;
+        let mut results: Vec<Vec<u32>> = memory::with_capacity(texts.len())?;
         results.resize_with(texts.len(), Vec::new);
         for ((text, _), ids) in pieces.iter().zip(parts) {
             let result = &mut results[*text];
@@ -163,22 +162,12 @@ impl Tokenizer {
 }
 
 /// The texts by index, large ones in several pieces.
-fn pieces<S: AsRef<str>>(cutter: Cutter<'_>, texts: &[S]) -> Vec<(usize, Range<usize>)> {
-    let mut pieces = Vec::with_capacity(texts.len());
+fn pieces<S: AsRef<str>>(cutter: Cutter<'_>, texts: &[S]) -> Result<Vec<(usize, Range<usize>)>> {
+    let mut pieces = memory::with_capacity(texts.len())?;
     for (index, text) in texts.iter().enumerate() {
-        let text = text.as_ref().as_bytes();
-        pieces.extend(chunks(cutter, text, CHUNK_BYTES).into_iter().map(|range| (index, range)));
+        for range in chunks(cutter, text.as_ref().as_bytes(), CHUNK_BYTES) {
+            memory::push(&mut pieces, (index, range))?;
+        }
     }
-    pieces
-}
-
-fn concatenate(parts: Vec<Vec<u32>>) -> Result<Vec<u32>> {
-    let mut ids = Vec::new();
-    let length = parts.iter().map(Vec::len).sum();
-    ids.try_reserve_exact(length).map_err(|_| Error::OutOfMemory(length * size_of::<u32>()))?;
-    prefer_huge_pages(&mut ids);
-    for part in parts {
-        ids.extend_from_slice(&part);
-    }
-    Ok(ids)
+    Ok(pieces)
 }

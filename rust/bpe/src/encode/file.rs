@@ -12,8 +12,13 @@ use crate::parallel;
 
 /// The bytes that one worker encodes at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The chunks, for each thread, that are encoded before they are written together.
-const CHUNKS_PER_THREAD: usize = 4;
+
+/// The ids of a chunk.
+#[derive(Default)]
+struct Chunk {
+    ids: Vec<u32>,
+    num_special: u64,
+}
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,26 +58,25 @@ impl Tokenizer {
         control.begin("encode", stats.num_bytes);
         let mut writer = NpyWriter::create(AtomicFile::create(dst)?, is_narrow)?;
         let ranges = file.chunks(self.cutter(&self.specials), CHUNK_BYTES);
-        for window in ranges.chunks(num_threads.clamp(1, parallel::MAX_THREADS) * CHUNKS_PER_THREAD) {
-            let parts = parallel::map(
-                num_threads,
-                window.len(),
-                || (CacheGuard::new(self), Vec::new()),
-                |(cache, buffer), index| {
-                    control.check()?;
-                    let text = file.read(window[index].clone(), buffer)?;
-                    let mut ids = Vec::new();
-                    let num_special =
-                        self.encode_chunk(text, 0..text.len(), &self.specials, cache.cache(), &mut ids, control)?;
-                    Ok((ids, num_special))
-                },
-            )?;
-            for (ids, num_special) in parts {
-                writer.write(&ids)?;
-                stats.num_tokens += ids.len() as u64;
-                stats.num_special_tokens += num_special;
-            }
-        }
+        parallel::for_each_in_order(
+            num_threads,
+            ranges.len(),
+            || (CacheGuard::new(self), Vec::new()),
+            |(cache, buffer), index, chunk: &mut Chunk| {
+                control.check()?;
+                let text = file.read(ranges[index].clone(), buffer)?;
+                chunk.ids.clear();
+                let all = 0..text.len();
+                chunk.num_special =
+                    self.encode_chunk(text, all, &self.specials, cache.cache(), &mut chunk.ids, control)?;
+                Ok(())
+            },
+            |chunk| {
+                stats.num_tokens += chunk.ids.len() as u64;
+                stats.num_special_tokens += chunk.num_special;
+                writer.write(&chunk.ids)
+            },
+        )?;
         file.check_unchanged()?;
         writer.finish()?;
         Ok(stats)

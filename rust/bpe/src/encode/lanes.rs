@@ -1,17 +1,9 @@
-//! Short words, merged side by side.
-//!
-//! To find a word's next merge takes few instructions that each wait for the one before. So several words take turns:
-//! while one waits, the processor goes on with another. Eight at a time take a third of the time of one by one.
-
-#![allow(clippy::inline_always)] // to be compiled for the kind of processor that the caller is compiled for
+//! One short word, without any allocation and with everything in registers or the first-level cache.
 
 use super::merge::{MergeTable, NONE};
 
 /// The longest word, in symbols.
 pub(super) const MAX_SYMBOLS: usize = 64;
-
-/// The words that take turns.
-const NUM_LANES: usize = 8;
 
 /// No merge: greater than every other.
 const NO_MERGE: i32 = i32::MAX;
@@ -34,20 +26,6 @@ pub(super) struct Lane<const W: usize> {
 impl<const W: usize> Lane<W> {
     const IDLE: Self = Self { symbols: [0; W], merges: [NO_MERGE; W], alive: 0, changed: 0 };
 
-    /// 1 to `W` bytes.
-    #[inline(always)]
-    fn of_bytes(table: &MergeTable, word: &[u8]) -> Self {
-        let mut lane = Self::IDLE;
-        for (place, &byte) in word.iter().enumerate() {
-            lane.symbols[place] = u32::from(byte);
-        }
-        for (place, pair) in word.windows(2).enumerate() {
-            lane.merges[place] = merge_at(table.rank_of_bytes(pair[0], pair[1]), place);
-        }
-        lane.alive = u64::MAX >> (MAX_SYMBOLS - word.len());
-        lane
-    }
-
     /// 1 to `W` symbols.
     pub(super) fn of_symbols(table: &MergeTable, symbols: impl ExactSizeIterator<Item = u32>) -> Self {
         let mut lane = Self::IDLE;
@@ -63,7 +41,7 @@ impl<const W: usize> Lane<W> {
     }
 
     /// Applies the next merge; returns whether there was one.
-    #[inline(always)]
+    #[inline]
     pub(super) fn step(&mut self, table: &MergeTable) -> bool {
         let mut changed = std::mem::take(&mut self.changed);
         while changed != 0 {
@@ -85,16 +63,14 @@ impl<const W: usize> Lane<W> {
         self.alive &= !(1 << right);
         self.merges[right % W] = NO_MERGE;
         let after = self.next_after(place);
-        if after < MAX_SYMBOLS && table.may_merge(product, self.symbols[after % W]) {
+        if after < MAX_SYMBOLS {
             self.changed |= 1 << place;
         }
         let below = self.alive & ((1 << place) - 1);
         if below != 0 {
             let before = below.ilog2() as usize % W;
             self.merges[before] = NO_MERGE;
-            if table.may_merge(self.symbols[before], product) {
-                self.changed |= 1 << before;
-            }
+            self.changed |= 1 << before;
         }
         true
     }
@@ -120,44 +96,4 @@ impl<const W: usize> Lane<W> {
 #[inline]
 fn merge_at(rank: u32, place: usize) -> i32 {
     if rank == NONE { NO_MERGE } else { (rank << PLACE_BITS | place as u32).cast_signed() }
-}
-
-/// Merges numbered words of 1 to `W` bytes; `visit` is called with the number of each and its ids, in any order.
-#[inline(always)]
-pub(super) fn merge_words<'w, const W: usize>(
-    table: &MergeTable,
-    words: impl ExactSizeIterator<Item = (usize, &'w [u8])>,
-    mut visit: impl FnMut(usize, &[u32]),
-) {
-    let mut lanes = [const { Lane::<W>::IDLE }; NUM_LANES];
-    let mut numbers = [0; NUM_LANES];
-    let num_lanes = words.len().min(NUM_LANES);
-    let mut waiting = words;
-    for (lane, number) in lanes.iter_mut().zip(&mut numbers) {
-        let Some((first, word)) = waiting.next() else { break };
-        *number = first;
-        *lane = Lane::of_bytes(table, word);
-    }
-    let mut num_busy = num_lanes;
-    while num_busy > 0 {
-        for (lane, number) in lanes[..num_lanes].iter_mut().zip(&mut numbers) {
-            if lane.alive == 0 || lane.step(table) {
-                continue;
-            }
-            let mut ids = [0; W];
-            let mut num_ids = 0;
-            for symbol in lane.symbols() {
-                ids[num_ids] = table.id(symbol);
-                num_ids += 1;
-            }
-            visit(*number, &ids[..num_ids]);
-            *lane = Lane::IDLE;
-            if let Some((next, word)) = waiting.next() {
-                *number = next;
-                *lane = Lane::of_bytes(table, word);
-            } else {
-                num_busy -= 1;
-            }
-        }
-    }
 }

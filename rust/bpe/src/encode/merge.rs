@@ -1,30 +1,20 @@
 //! One pretoken to ids: the merge of the lowest rank first, of equal ones the leftmost, until none applies.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use rustc_hash::FxHashMap;
 
 use super::lanes::{Lane, MAX_SYMBOLS};
+pub(super) use super::pairs::NONE;
+use super::pairs::PairRanks;
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::raw::{self, zeroed::Zeroed};
 use crate::vocab::{MAX_VOCAB_SIZE, Vocab, shown};
-
-/// No merge: greater than every rank.
-pub(super) const NONE: u32 = u32::MAX;
 
 /// Merges by the pair they apply to.
 ///
-/// Inside, a token is a *symbol*: the 256 bytes are 0..=255, the products of merges follow. A slot of the table packs
-/// left, right and rank, 21 bits each, into one `u64`. Four slots make a bucket, and all four are looked at whichever
-/// it is: what branches there are go the same way nearly always. The 50,000 merges of GPT-2 take 1 MiB.
+/// Inside, a token is a *symbol*: the 256 bytes are 0..=255, the products of merges follow.
 #[derive(Debug)]
 pub(crate) struct MergeTable {
-    buckets: Zeroed<[u64; 4]>,
-    shift: u32,
-    /// A bit for each hash of a pair that merges. Most pairs do not, and this says so from a tenth of the memory.
-    filter: Vec<u64>,
+    ranks: PairRanks,
     /// The ranks of the merges of two bytes, which every word begins with.
     of_bytes: Vec<u32>,
     /// The symbol that the merge of each rank makes.
@@ -34,13 +24,6 @@ pub(crate) struct MergeTable {
     /// The id of each symbol.
     ids: Vec<u32>,
 }
-
-const BITS: u32 = 21;
-/// A slot that holds no merge; the others have the bit [`USED`].
-const FREE: u64 = 0;
-const USED: u64 = 1 << 63;
-const MASK: u64 = (1 << BITS) - 1;
-const _: () = assert!(MAX_VOCAB_SIZE <= 1 << BITS);
 
 impl MergeTable {
     /// The order of `merges` is their rank.
@@ -105,10 +88,7 @@ impl MergeTable {
     /// The pairs of symbols by rank, if they are such as training makes them: each of older symbols, each making a
     /// symbol of its own.
     pub(super) fn pairs_in_order(&self) -> Option<Vec<(u32, u32)>> {
-        let mut pairs = vec![(NONE, NONE); self.products.len()];
-        for slot in self.buckets.iter().flatten().filter(|slot| **slot != FREE) {
-            pairs[(slot & MASK) as usize] = ((slot >> (2 * BITS) & MASK) as u32, (slot >> BITS & MASK) as u32);
-        }
+        let pairs: Vec<(u32, u32)> = self.ranks.pairs().take(self.products.len()).collect();
         let is_in_order = (256..)
             .zip(pairs.iter().zip(&self.products))
             .all(|(symbol, (&(left, right), &product))| product == symbol && left < symbol && right < symbol);
@@ -116,12 +96,8 @@ impl MergeTable {
     }
 
     fn with_products(products: Vec<u32>, ids: Vec<u32>) -> Result<Self> {
-        let num_buckets = (products.len() / 2).next_power_of_two().max(2);
-        let size_bytes = num_buckets * size_of::<[u64; 4]>();
         Ok(Self {
-            buckets: Zeroed::new(num_buckets).ok_or(Error::OutOfMemory(size_bytes))?,
-            shift: 64 - num_buckets.trailing_zeros(),
-            filter: vec![0; (num_buckets / 4).max(1)],
+            ranks: PairRanks::new(products.len())?,
             of_bytes: vec![NONE; 1 << 16],
             makes_one_each: (256..).zip(&products).all(|(symbol, product)| symbol == *product),
             products,
@@ -130,68 +106,26 @@ impl MergeTable {
     }
 
     fn insert(&mut self, left: u32, right: u32, rank: u32) -> Result<(), u32> {
-        match self.rank(left, right) {
-            NONE => {}
-            earlier => return Err(earlier),
+        if !self.ranks.insert(left, right, rank) {
+            return Err(self.rank(left, right));
         }
         if left < 256 && right < 256 {
             self.of_bytes[(left << 8 | right) as usize] = rank;
         }
-        let key = u64::from(left) << BITS | u64::from(right);
-        let (word, bit) = self.filter_bit(key);
-        self.filter[word] |= bit;
-        let mut at = self.bucket_of(key);
-        loop {
-            if let Some(slot) = self.buckets[at].iter_mut().find(|slot| **slot == FREE) {
-                *slot = USED | key << BITS | u64::from(rank);
-                return Ok(());
-            }
-            at = (at + 1) & (self.buckets.len() - 1);
-        }
-    }
-
-    #[inline]
-    fn bucket_of(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
-    }
-
-    #[inline]
-    fn filter_bit(&self, key: u64) -> (usize, u64) {
-        let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 8;
-        let word = hash >> 6 & (self.filter.len() as u64 - 1);
-        (word as usize, 1 << (hash % 64))
-    }
-
-    /// Whether there is a merge of two symbols, perhaps: then what tells is on its way from memory.
-    #[inline]
-    pub(super) fn may_merge(&self, left: u32, right: u32) -> bool {
-        let key = u64::from(left) << BITS | u64::from(right);
-        let (word, bit) = self.filter_bit(key);
-        let may_merge = self.filter[word] & bit != 0;
-        if may_merge {
-            raw::prefetch(&self.buckets[self.bucket_of(key)]);
-        }
-        may_merge
+        Ok(())
     }
 
     /// The rank of the merge of two symbols, [`NONE`] if there is none.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "to be compiled for the kind of processor that the caller is compiled for")]
     pub(super) fn rank(&self, left: u32, right: u32) -> u32 {
-        let key = u64::from(left) << BITS | u64::from(right);
-        let mut at = self.bucket_of(key);
-        let key = USED >> BITS | key;
-        loop {
-            let slots = &self.buckets[at];
-            let mut rank = NONE;
-            for slot in slots {
-                rank = if slot >> BITS == key { (slot & MASK) as u32 } else { rank };
-            }
-            let is_last = slots[3] == FREE;
-            if is_last || rank != NONE {
-                return rank;
-            }
-            at = (at + 1) & (self.buckets.len() - 1);
-        }
+        self.ranks.rank(left, right)
+    }
+
+    /// The ranks of all merges.
+    #[inline]
+    pub(super) fn ranks(&self) -> &PairRanks {
+        &self.ranks
     }
 
     /// As [`rank`](Self::rank), of two bytes.
@@ -204,6 +138,16 @@ impl MergeTable {
     #[inline]
     pub(super) fn product(&self, rank: u32) -> u32 {
         if self.makes_one_each { 256 + rank } else { self.products[rank as usize] }
+    }
+
+    /// As [`product`](Self::product); for what is no rank, any number.
+    #[inline]
+    pub(super) fn product_or_any(&self, rank: u32) -> u32 {
+        if self.makes_one_each {
+            rank.wrapping_add(256)
+        } else {
+            self.products.get(rank as usize).copied().unwrap_or(0)
+        }
     }
 
     /// The id of a symbol.
@@ -236,7 +180,7 @@ impl MergeTable {
             1..=16 => self.encode_in_lane::<16>(symbols, out),
             17..=32 => self.encode_in_lane::<32>(symbols, out),
             33..=MAX_SYMBOLS => self.encode_in_lane::<MAX_SYMBOLS>(symbols, out),
-            _ => self.encode_by_heap(symbols, out, control),
+            _ => self.encode_long(symbols, out, control),
         }
     }
 
@@ -251,76 +195,6 @@ impl MergeTable {
         out.extend(lane.symbols().map(|symbol| self.id(symbol)));
         Ok(())
     }
-
-    /// n log n: a heap of the ranks of all adjacent symbols, which form a doubly linked list.
-    fn encode_by_heap(
-        &self,
-        initial: impl ExactSizeIterator<Item = u32>,
-        out: &mut Vec<u32>,
-        control: &Control,
-    ) -> Result<()> {
-        let length = initial.len();
-        let Ok(end) = u32::try_from(length) else {
-            return Err(Error::invalid(format!("a pretoken of {length} symbols, expected less than 4 Gi")));
-        };
-        let mut symbols: Vec<u32> = with_capacity(length)?;
-        let mut ranks: Vec<u32> = with_capacity(length)?;
-        let mut previous: Vec<u32> = with_capacity(length)?;
-        let mut next: Vec<u32> = with_capacity(length)?;
-        let mut entries: Vec<Reverse<u64>> = with_capacity(length)?;
-        let entry = |rank: u32, at: u32| Reverse(u64::from(rank) << 32 | u64::from(at));
-        symbols.extend(initial);
-        previous.extend((0..end).map(|at| at.wrapping_sub(1)));
-        next.extend(1..=end);
-        ranks.extend(symbols.windows(2).map(|pair| self.rank(pair[0], pair[1])));
-        ranks.push(NONE);
-        entries.extend((0..end).filter(|&at| ranks[at as usize] != NONE).map(|at| entry(ranks[at as usize], at)));
-        let mut heap = BinaryHeap::from(entries);
-
-        let mut num_left = length;
-        while let Some(Reverse(top)) = heap.pop() {
-            let (rank, at) = ((top >> 32) as u32, top as u32 as usize);
-            if at.is_multiple_of(1 << 12) {
-                control.check()?;
-            }
-            if ranks[at] != rank {
-                continue; // the symbols here have changed since
-            }
-            let right = next[at] as usize;
-            let after = next[right];
-            symbols[at] = self.product(rank);
-            ranks[right] = NONE;
-            next[at] = after;
-            num_left -= 1;
-            ranks[at] = NONE;
-            if after != end {
-                previous[after as usize] = at as u32;
-                ranks[at] = self.rank(symbols[at], symbols[after as usize]);
-            }
-            let before = previous[at];
-            let changed = [Some(at as u32), (before != u32::MAX).then_some(before)];
-            if let [_, Some(before)] = changed {
-                ranks[before as usize] = self.rank(symbols[before as usize], symbols[at]);
-            }
-            // Entries of symbols that have changed since stay in the heap, which may so come to twice its first size.
-            heap.try_reserve(2).map_err(|_| Error::OutOfMemory(heap.len() * 16))?;
-            heap.extend(
-                changed
-                    .into_iter()
-                    .flatten()
-                    .filter(|&at| ranks[at as usize] != NONE)
-                    .map(|at| entry(ranks[at as usize], at)),
-            );
-        }
-
-        reserve(out, num_left)?;
-        let mut at = 0;
-        while at != end {
-            out.push(self.ids[symbols[at as usize] as usize]);
-            at = next[at as usize];
-        }
-        Ok(())
-    }
 }
 
 /// Makes room for `additional` more ids, growing by at least half so that appending stays linear.
@@ -330,12 +204,6 @@ pub(crate) fn reserve(out: &mut Vec<u32>, additional: usize) -> Result<()> {
         out.try_reserve(additional).map_err(|_| Error::OutOfMemory((out.len() + additional) * size_of::<u32>()))?;
     }
     Ok(())
-}
-
-fn with_capacity<T>(length: usize) -> Result<Vec<T>> {
-    let mut vec = Vec::new();
-    vec.try_reserve_exact(length).map_err(|_| Error::OutOfMemory(length * size_of::<T>()))?;
-    Ok(vec)
 }
 
 fn not_in_vocab(rank: usize, left: &[u8], right: &[u8], role: &str, missing: &[u8]) -> Error {
@@ -403,12 +271,12 @@ mod tests {
         #[test]
         fn both_ways_follow_the_definition(pretoken in prop::collection::vec(97_u8..100, 1..=MAX_SYMBOLS)) {
             let table = table(MERGES).unwrap();
-            let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
-            table.encode(&pretoken, &mut scanned, &Control::new()).unwrap();
-            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            table.encode(&pretoken, &mut short, &Control::new()).unwrap();
+            table.encode_long(symbols(&pretoken), &mut long, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
-            prop_assert_eq!(&scanned, &expected);
-            prop_assert_eq!(&heaped, &expected);
+            prop_assert_eq!(&short, &expected);
+            prop_assert_eq!(&long, &expected);
         }
 
         #[test]
@@ -416,12 +284,12 @@ mod tests {
             order in Just(MERGES.to_vec()).prop_shuffle(), pretoken in prop::collection::vec(97_u8..100, 1..30)
         ) {
             let table = table(&order).unwrap();
-            let (mut scanned, mut heaped) = (Vec::new(), Vec::new());
-            table.encode(&pretoken, &mut scanned, &Control::new()).unwrap();
-            table.encode_by_heap(symbols(&pretoken), &mut heaped, &Control::new()).unwrap();
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            table.encode(&pretoken, &mut short, &Control::new()).unwrap();
+            table.encode_long(symbols(&pretoken), &mut long, &Control::new()).unwrap();
             let expected = by_definition(&table, &pretoken);
-            prop_assert_eq!(&scanned, &expected);
-            prop_assert_eq!(&heaped, &expected);
+            prop_assert_eq!(&short, &expected);
+            prop_assert_eq!(&long, &expected);
         }
     }
 

@@ -6,12 +6,16 @@ mod file;
 mod idle;
 mod lanes;
 mod levels;
+mod lockstep;
+mod long;
 mod merge;
+mod pairs;
 mod pending;
 mod pieces;
 mod recognised;
 mod stream;
 mod text;
+mod unstable;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -26,6 +30,8 @@ use self::merge::MergeTable;
 use self::pieces::Joints;
 pub use self::recognised::Recognised;
 pub use self::stream::StreamEncoder;
+use self::unstable::ByBytes;
+pub use self::unstable::Unfinished;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::split::Pattern;
@@ -53,6 +59,7 @@ pub struct Tokenizer {
     /// The length of the longest of them.
     longest_never_made: usize,
     joints: Joints,
+    by_bytes: ByBytes,
     idle: IdleCaches,
 }
 
@@ -78,7 +85,7 @@ impl Tokenizer {
         let levels = Levels::new(&table, &merges)?;
         let only_special = only_special(special_tokens, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
-        let products = merges.iter().filter_map(|(left, right)| vocab.bytes(vocab.id(&[&left[..], right].concat())?));
+        let products = (0..merges.len() as u32).filter_map(|rank| vocab.bytes(table.id(table.product(rank))));
         let joints = Joints::new(products);
         Ok(Self {
             vocab,
@@ -92,6 +99,7 @@ impl Tokenizer {
             never_made: FxHashMap::default(),
             longest_never_made: 0,
             joints,
+            by_bytes: ByBytes::default(),
             idle: IdleCaches::default(),
         })
     }
@@ -101,23 +109,26 @@ impl Tokenizer {
     /// recognised as such or are ordinary text.
     #[must_use]
     pub fn with_ignore_merges(self, ignore_merges: bool) -> Self {
-        let mut tokenizer = Self { ignore_merges, idle: IdleCaches::default(), ..self };
-        tokenizer.never_made = if ignore_merges { tokenizer.never_made() } else { FxHashMap::default() };
-        tokenizer.longest_never_made = tokenizer.never_made.keys().map(Vec::len).max().unwrap_or(0);
-        tokenizer
+        let never_made = if ignore_merges { self.never_made() } else { Vec::new() };
+        Self { ignore_merges, ..self.with_never_made(&never_made) }
     }
 
-    /// The tokens that the merges do not make of their bytes, without those that only a special token gives.
-    fn never_made(&self) -> FxHashMap<Vec<u8>, u32> {
-        let mut never_made = FxHashMap::default();
+    /// [`with_ignore_merges`](Self::with_ignore_merges) where it is known which tokens the merges do not make.
+    pub(crate) fn with_never_made(mut self, ids: &[u32]) -> Self {
+        let tokens = ids.iter().filter(|id| !self.is_only_special(**id));
+        self.never_made = tokens.filter_map(|&id| Some((self.vocab.bytes(id)?.to_vec(), id))).collect();
+        self.longest_never_made = self.never_made.keys().map(Vec::len).max().unwrap_or(0);
+        Self { ignore_merges: true, idle: IdleCaches::default(), ..self }
+    }
+
+    /// The tokens that the merges do not make of their bytes.
+    fn never_made(&self) -> Vec<u32> {
         let mut ids = Vec::new();
-        for (id, token) in self.vocab.iter().filter(|(id, token)| !token.is_empty() && !self.is_only_special(*id)) {
+        let mut is_never_made = |id: u32, token: &[u8]| {
             ids.clear();
-            if self.table.encode(token, &mut ids, &Control::new()).is_err() || ids != [id] {
-                never_made.insert(token.to_vec(), id);
-            }
-        }
-        never_made
+            self.table.encode(token, &mut ids, &Control::new()).is_err() || ids != [id]
+        };
+        self.vocab.iter().filter_map(|(id, token)| is_never_made(id, token).then_some(id)).collect()
     }
 
     /// The id of a pretoken that is a token whatever the merges come to.

@@ -2,7 +2,7 @@
 //!
 //! Frequent ones are found in a table so small that it is always at hand, and pass without a branch. The rare ones among
 //! them are then looked for in large tables, together: waiting for the memory of each in turn took half of all time.
-//! What is not there either is merged, several side by side (see [`lanes`](super::lanes)). At last the ids of all are
+//! What is not there either is merged, several at once (see [`lockstep`](super::lockstep)). At last the ids of all are
 //! written one after the other.
 
 #![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::cache::{Cache, NearTable, ShortTable};
-use super::lanes::merge_words;
+use super::lockstep::merge_words;
 use super::merge::reserve;
 use super::pieces::encode_through_window;
 use super::{Tokenizer, text::append};
@@ -54,7 +54,7 @@ pub(crate) struct Waiting {
     fresh: Vec<u32>,
     fresh_ranges: [(u32, u32); CAPACITY],
     /// Those that have to be merged, of up to 15 and of more bytes.
-    missed: (Vec<u8>, Vec<u8>),
+    missed: (Vec<u16>, Vec<u16>),
 }
 
 impl Default for Waiting {
@@ -191,12 +191,12 @@ impl<'a> Pending<'a> {
 
     /// Compiled into [`flush`](Self::flush) with all that it calls, once for each kind of processor.
     #[inline(always)]
-    fn flush_here(&mut self) -> Result<()> {
+    fn flush_here<S: Simd>(&mut self, simd: S) -> Result<()> {
         let num_pretokens = std::mem::take(&mut self.length);
         self.make_keys(num_pretokens);
         let mut rare = self.look_up_frequent(num_pretokens);
         if rare != Bits::default() {
-            self.look_for(&mut rare)?;
+            self.look_for(simd, &mut rare)?;
         }
         self.write(num_pretokens, rare)?;
         if !self.cache.waiting.fresh.is_empty() {
@@ -245,7 +245,7 @@ impl<'a> Pending<'a> {
 
     /// Finds rare pretokens in the large tables or merges them; leaves those whose ids do not stand in `found`.
     #[inline(always)]
-    fn look_for(&mut self, rare: &mut Bits) -> Result<()> {
+    fn look_for<S: Simd>(&mut self, simd: S, rare: &mut Bits) -> Result<()> {
         let Self { tokenizer, text, start, .. } = *self;
         let Cache { near, short, long, waiting, .. } = &mut *self.cache;
         let all = *rare;
@@ -261,7 +261,7 @@ impl<'a> Pending<'a> {
                 let key = word_key::pack_long(text, &waiting.range(start, place)).expect("has been packed before");
                 match long.find(bucket, key) {
                     Some(entry) => waiting.put_fresh(place, long.ids(&entry))?,
-                    None => missed_long.push(place as u8),
+                    None => missed_long.push(place as u16),
                 }
             } else if let Some(entry) = short.find(bucket, key) {
                 if entry[ShortTable::INLINE] as usize <= ShortTable::INLINE {
@@ -274,11 +274,11 @@ impl<'a> Pending<'a> {
             } else if let Some(id) = tokenizer.token_of(&text[waiting.range(start, place)]) {
                 waiting.put_fresh(place, &[id])?;
             } else {
-                missed_short.push(place as u8);
+                missed_short.push(place as u16);
             }
         }
-        merge_missed::<{ word_key::MAX_LEN + 1 }>(tokenizer, text, start, &missed_short, waiting)?;
-        merge_missed::<{ word_key::MAX_LONG_LEN + 1 }>(tokenizer, text, start, &missed_long, waiting)?;
+        merge_missed::<S, { word_key::MAX_LEN + 1 }>(simd, tokenizer, text, start, &missed_short, waiting)?;
+        merge_missed::<S, { word_key::MAX_LONG_LEN + 1 }>(simd, tokenizer, text, start, &missed_long, waiting)?;
         waiting.missed = (missed_short, missed_long);
         Ok(())
     }
@@ -340,8 +340,8 @@ impl Job for Flush<'_, '_> {
     type Output = Result<()>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Result<()> {
-        self.0.flush_here()
+    fn run<S: Simd>(self, simd: S) -> Result<()> {
+        self.0.flush_here(simd)
     }
 }
 
@@ -358,18 +358,19 @@ fn ones(bits: Bits) -> impl Iterator<Item = usize> {
 
 /// Puts the ids of words of fewer than `W` bytes into `fresh`.
 #[inline(always)]
-fn merge_missed<const W: usize>(
+fn merge_missed<S: Simd, const W: usize>(
+    simd: S,
     tokenizer: &Tokenizer,
     text: &[u8],
     start: usize,
-    places: &[u8],
+    places: &[u16],
     waiting: &mut Waiting,
 ) -> Result<()> {
     let Waiting { ends, fresh, fresh_ranges, .. } = waiting;
     reserve(fresh, places.len() * W)?;
     let range = |place: usize| (if place == 0 { start } else { ends[place - 1] })..ends[place];
     let words = places.iter().map(|&place| (usize::from(place), &text[range(usize::from(place))]));
-    merge_words::<W>(&tokenizer.table, words, |place, ids| {
+    merge_words::<S, W>(simd, &tokenizer.table, words, |place, ids| {
         let start = fresh.len() as u32;
         fresh.extend_from_slice(ids);
         fresh_ranges[place] = (start, fresh.len() as u32);
@@ -377,5 +378,5 @@ fn merge_missed<const W: usize>(
     Ok(())
 }
 
-const _: () = assert!(CAPACITY <= 1 << 8, "places are bytes");
+const _: () = assert!(CAPACITY <= 1 << 16, "places have two bytes");
 const _: () = assert!(ShortTable::INLINE == NearTable::INLINE, "entries move from one to the other");

@@ -2,6 +2,7 @@
 
 pub(crate) mod atomic;
 mod byte_chars;
+mod content;
 pub mod gpt2;
 pub mod hf;
 pub(crate) mod npy;
@@ -10,6 +11,7 @@ pub(crate) mod text;
 pub mod tiktoken;
 
 pub use self::atomic::write_file;
+pub use self::content::canonical_content;
 
 use std::path::Path;
 
@@ -32,6 +34,8 @@ pub struct Contents {
     pub pattern: Option<Pattern>,
     /// See [`Tokenizer::with_ignore_merges`].
     pub ignore_merges: bool,
+    /// The ids of the tokens that the merges do not make, where reading has found out.
+    pub never_made: Option<Vec<u32>>,
 }
 
 impl Contents {
@@ -60,7 +64,10 @@ impl Contents {
             return Err(Error::invalid("no pattern is known for this vocabulary; say which divides the text"));
         };
         let tokenizer = Tokenizer::new(self.vocab, self.merges, &self.special_tokens, pattern)?;
-        Ok(tokenizer.with_ignore_merges(self.ignore_merges))
+        Ok(match self.never_made {
+            Some(ids) if self.ignore_merges => tokenizer.with_never_made(&ids),
+            _ => tokenizer.with_ignore_merges(self.ignore_merges),
+        })
     }
 }
 

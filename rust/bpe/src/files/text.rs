@@ -9,10 +9,14 @@ use memmap2::Mmap;
 
 use crate::error::{Error, Result};
 use crate::raw;
-use crate::split::cut::{Cutter, chunks};
+use crate::split::cut::{Cutter, each_chunk};
 
 /// "Is a directory", the same number on every Unix; Windows refuses to open a directory by itself.
 const EISDIR: i32 = 21;
+
+/// The chunks whose ends are looked for before the pages around them are let go. Where the system keeps a file in huge
+/// pages, one look maps two megabytes, and the whole file counted as this process's memory.
+const CHUNKS_HELD: usize = 16;
 
 /// A text file whose chunks are read at their places.
 ///
@@ -66,7 +70,21 @@ impl<'p> TextFile<'p> {
 
     /// Chunks of about `target` bytes, cut safely; together they are the file.
     pub(crate) fn chunks(&self, cutter: Cutter<'_>, target: usize) -> Vec<Range<usize>> {
-        chunks(cutter, self.bytes(), target)
+        let mut ranges = Vec::new();
+        for range in each_chunk(cutter, self.bytes(), target) {
+            ranges.push(range);
+            if ranges.len().is_multiple_of(CHUNKS_HELD) {
+                self.release();
+            }
+        }
+        self.release();
+        ranges
+    }
+
+    fn release(&self) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            raw::release_pages(map);
+        }
     }
 
     /// The text of a chunk, which is read into `buffer`.

@@ -22,6 +22,18 @@ pub(crate) fn map_file(file: &File) -> io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
+/// Lets go of the pages of a map that have been read. They stay in the system's cache. Only a hint.
+pub(crate) fn release_pages(map: &Mmap) {
+    #[cfg(unix)]
+    // SAFETY: the map is shared and only read, so nothing is lost: whatever is read again comes from the file again.
+    // (What such advice takes back are the changes of a private map.)
+    unsafe {
+        let _ = map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed);
+    }
+    #[cfg(not(unix))]
+    let _ = map;
+}
+
 /// Asks for these bytes of a file to be written to disk soon, so that a sync later finds little left to do. Only a hint.
 pub(crate) fn start_writeback(file: &File, start: u64, length: u64) {
     #[cfg(target_os = "linux")]

@@ -79,14 +79,17 @@ impl Cutter<'_> {
 
 /// Divides `text` into ranges of about `target` bytes (at least one), cut safely; together they are the text.
 pub(crate) fn chunks(cutter: Cutter<'_>, text: &[u8], target: usize) -> Vec<Range<usize>> {
-    let mut ranges = Vec::new();
+    each_chunk(cutter, text, target).collect()
+}
+
+/// [`chunks`], found one after the other.
+pub(crate) fn each_chunk(cutter: Cutter<'_>, text: &[u8], target: usize) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
-    while start < text.len() {
-        let end = cutter.first_at_or_after(text, text.len().min(start + target));
-        ranges.push(start..end);
-        start = end;
-    }
-    ranges
+    std::iter::from_fn(move || {
+        let next = start..cutter.first_at_or_after(text, text.len().min(start + target));
+        start = next.end;
+        (!next.is_empty()).then_some(next)
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! counts -> merges -> vocabulary.
 
+mod options;
 mod pairs;
 mod queue;
 mod superwords;
@@ -8,7 +9,9 @@ mod words;
 
 use std::path::Path;
 
-use self::pairs::{Limits, Pairs};
+pub use self::options::TrainOptions;
+use self::options::new_special_tokens;
+use self::pairs::Pairs;
 pub use self::superwords::{SecondStage, SuperTrainer};
 use self::tokens::Tokens;
 use self::words::Words;
@@ -18,81 +21,11 @@ use crate::count::{
     CountRules, CountTable, ReadPolicy, Reading, RunReader, SourceCount, Total, for_each_chunk, for_each_document,
     for_each_piece,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::text::TextFile;
+use crate::memory;
+use crate::split::SpecialTokens;
 use crate::split::cut::Cutter;
-use crate::split::{Pattern, SpecialTokens};
-use crate::vocab::MAX_VOCAB_SIZE;
-
-/// What to train.
-#[derive(Clone, Debug)]
-pub struct TrainOptions {
-    /// The number of tokens wished for: the 256 bytes, the merges and the special tokens together.
-    pub vocab_size: usize,
-    /// Strings that stand for themselves: boundaries in the text, never counted, appended to the vocabulary.
-    pub special_tokens: Vec<String>,
-    /// How text is divided into pretokens.
-    pub pattern: Pattern,
-    /// At least 1; the result does not depend on it.
-    pub num_threads: usize,
-    /// Pairs that occur less often are not merged; at least 1.
-    pub min_frequency: u64,
-    /// Pairs that are longer together, in bytes, are not merged; at least 1.
-    pub max_token_length: usize,
-}
-
-impl Default for TrainOptions {
-    /// The bytes alone, from one thread, with nothing special, by GPT-2's pattern and without limits.
-    fn default() -> Self {
-        Self {
-            vocab_size: 256,
-            special_tokens: Vec::new(),
-            pattern: Pattern::parse("gpt2").expect("it is a name"),
-            num_threads: 1,
-            min_frequency: 1,
-            max_token_length: usize::MAX,
-        }
-    }
-}
-
-impl TrainOptions {
-    fn check(&self) -> Result<()> {
-        let smallest = 256 + new_special_tokens(&self.special_tokens).count();
-        let vocab_size = self.vocab_size;
-        if vocab_size < smallest {
-            return Err(Error::invalid(format!(
-                "vocab_size must be at least {smallest} (256 bytes + {} special tokens), got {vocab_size}",
-                smallest - 256,
-            )));
-        }
-        if vocab_size > MAX_VOCAB_SIZE {
-            return Err(Error::invalid(format!("vocab_size must be at most {MAX_VOCAB_SIZE}, got {vocab_size}")));
-        }
-        if self.num_threads == 0 {
-            return Err(Error::invalid("num_threads must be at least 1, got 0"));
-        }
-        if self.min_frequency == 0 {
-            return Err(Error::invalid("min_frequency must be at least 1 (every pair), got 0"));
-        }
-        if self.max_token_length == 0 {
-            return Err(Error::invalid("max_token_length must be at least 1 (no merges), got 0"));
-        }
-        Ok(())
-    }
-
-    fn num_merges(&self) -> usize {
-        self.vocab_size - 256 - new_special_tokens(&self.special_tokens).count()
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            min_count: self.min_frequency,
-            max_length: self.max_token_length,
-            max_words: usize::MAX,
-            forbidden: Vec::new(),
-        }
-    }
-}
 
 /// A trained vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +53,8 @@ pub struct Trainer {
 
 impl Trainer {
     /// # Errors
-    /// [`Error::InvalidArgument`] for options out of range and for special tokens that are empty or repeated.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for options out of range and for special tokens that
+    /// are empty or repeated.
     pub fn new(options: TrainOptions) -> Result<Self> {
         let specials = SpecialTokens::new(&options.special_tokens)?;
         options.check()?;
@@ -130,8 +64,10 @@ impl Trainer {
     /// Counts a UTF-8 text file, as if it were there `weight` times.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] for invalid UTF-8, [`Error::Interrupted`], and [`Error::InvalidArgument`]
-    /// for a regular expression that backtracks too much and for counts that may exceed 64 bits.
+    /// [`Error::Io`](crate::Error::Io), [`Error::Malformed`](crate::Error::Malformed) for invalid UTF-8,
+    /// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::OutOfMemory`](crate::Error::OutOfMemory), and
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a regular expression that backtracks too much and
+    /// for counts that may exceed 64 bits.
     pub fn count_file(&mut self, path: &Path, weight: u64, control: &Control) -> Result<()> {
         let Self { options, specials, tables, total } = self;
         let cutter = Cutter { pattern: &options.pattern, specials };
@@ -145,8 +81,9 @@ impl Trainer {
     /// [`count_file`](Self::count_file) does, whatever it is compressed with.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] for damaged files and for more rejected records than the policy allows,
-    /// [`Error::Interrupted`], and [`Error::InvalidArgument`] as [`count_file`](Self::count_file).
+    /// [`Error::Io`](crate::Error::Io), [`Error::Malformed`](crate::Error::Malformed) for damaged files and for more
+    /// rejected records than the policy allows, [`Error::Interrupted`](crate::Error::Interrupted), and
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) as [`count_file`](Self::count_file).
     pub fn count_source(
         &mut self,
         source: &Source,
@@ -176,8 +113,9 @@ impl Trainer {
     /// Adds counts that [`Counter`](crate::Counter) wrote to a file: as if the texts were counted here.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for counts by another pattern or other special tokens, and if they may exceed 64 bits
-    /// together; [`Error::Malformed`] for a damaged file; [`Error::Io`], [`Error::Interrupted`].
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for counts by another pattern or other special tokens,
+    /// and if they may exceed 64 bits together; [`Error::Malformed`](crate::Error::Malformed) for a damaged file;
+    /// [`Error::Io`](crate::Error::Io), [`Error::Interrupted`](crate::Error::Interrupted).
     pub fn add_counts(&mut self, path: &Path, control: &Control) -> Result<()> {
         let mut reader = RunReader::open(path)?;
         let summary = reader.summary();
@@ -185,12 +123,12 @@ impl Trainer {
         self.total.add_bytes(summary.num_bytes)?;
         control.begin("count", summary.num_pretokens);
         if self.tables.is_empty() {
-            self.tables.push(CountTable::new());
+            self.tables.push(CountTable::new()?);
         }
         let mut num_added = 0_u64;
         while reader.advance()? {
             let (pretoken, count) = reader.current();
-            self.tables[0].add(pretoken, 0..pretoken.len(), count);
+            self.tables[0].add(pretoken, 0..pretoken.len(), count)?;
             num_added += 1;
             if num_added.is_multiple_of(1 << 14) {
                 control.check()?;
@@ -203,14 +141,15 @@ impl Trainer {
     /// Counts one pretoken `weight` times, as it is: neither special tokens nor the pattern are applied.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the counts together may exceed 64 bits.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the counts together may exceed 64 bits;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn add_pretoken(&mut self, pretoken: &[u8], weight: u64) -> Result<()> {
         self.total.add(pretoken.len(), weight)?;
         if self.tables.is_empty() {
-            self.tables.push(CountTable::new());
+            self.tables.push(CountTable::new()?);
         }
         if !pretoken.is_empty() && weight > 0 {
-            self.tables[0].add(pretoken, 0..pretoken.len(), weight);
+            self.tables[0].add(pretoken, 0..pretoken.len(), weight)?;
         }
         Ok(())
     }
@@ -218,18 +157,19 @@ impl Trainer {
     /// Learns the merges. Ends early, with a smaller vocabulary, when no pair is left to merge.
     ///
     /// # Errors
-    /// [`Error::Interrupted`], and [`Error::InvalidArgument`] if the distinct pretokens are longer than 4 GiB.
+    /// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::OutOfMemory`](crate::Error::OutOfMemory), and
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the distinct pretokens are longer than 4 GiB.
     pub fn finish(self, control: &Control) -> Result<Trained> {
         let num_merges = self.options.num_merges();
         control.begin("merge", num_merges as u64);
         let special_tokens = self.options.special_tokens.clone();
-        Ok(self.learn(num_merges, control)?.into_trained(&special_tokens))
+        self.learn(num_merges, control)?.into_trained(&special_tokens)
     }
 
     /// The first `num_merges` merges, or fewer when no pair is left.
     fn learn(self, num_merges: usize, control: &Control) -> Result<Learned> {
         let Self { options, tables, total, .. } = self;
-        let tables = CountTable::merge_all(tables, options.num_threads);
+        let tables = CountTable::merge_all(tables, options.num_threads)?;
         let num_pretokens = tables.iter().map(CountTable::len).sum();
         let mut words = Words::new(256);
         for table in tables {
@@ -240,12 +180,15 @@ impl Trainer {
                 words.push(pretoken.iter().map(|&byte| u32::from(byte)), count)
             })?;
         }
-        let mut pairs = Pairs::new(words, Tokens::bytes_only(), options.limits(), total.threshold(num_merges));
+        let mut pairs = Pairs::new(words, Tokens::bytes_only(), options.limits(), total.threshold(num_merges))?;
         let mut merges = Vec::new();
         pairs.merge_best(num_merges, &mut merges, control)?;
         Ok(Learned { tokens: pairs.into_tokens(), merges, num_pretokens })
     }
 }
+
+/// About how much memory a token and its merge take, the bytes apart: three vectors and what the allocator adds.
+const TRAINED_BYTES: usize = 200;
 
 /// Tokens, and the merges by their ids that made them of the bytes.
 #[derive(Debug)]
@@ -256,18 +199,14 @@ struct Learned {
 }
 
 impl Learned {
-    fn into_trained(self, special_tokens: &[String]) -> Trained {
+    fn into_trained(self, special_tokens: &[String]) -> Result<Trained> {
         let Self { tokens, merges, num_pretokens } = self;
+        memory::expect_room(tokens.len() * TRAINED_BYTES + 3 * tokens.num_bytes())?;
         let learned = (0..tokens.len() as u32).map(|id| tokens.get(id).to_vec());
         let specials = new_special_tokens(special_tokens).map(|token| token.as_bytes().to_vec());
-        Trained { vocab: (0..).zip(learned.chain(specials)).collect(), merges: tokens.parts(&merges), num_pretokens }
+        let vocab = (0..).zip(learned.chain(specials)).collect();
+        Ok(Trained { vocab, merges: tokens.parts(&merges), num_pretokens })
     }
-}
-
-/// The special tokens that are not tokens already. No merge can spell one out, as their texts are cut at them, so
-/// that only single bytes are left out.
-fn new_special_tokens(tokens: &[String]) -> impl Iterator<Item = &String> {
-    tokens.iter().filter(|token| token.len() > 1)
 }
 
 #[cfg(test)]
@@ -277,6 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Error;
 
     fn options(vocab_size: usize) -> TrainOptions {
         TrainOptions { vocab_size, ..TrainOptions::default() }

@@ -14,6 +14,7 @@ use super::tokens::Tokens;
 use super::words::{Neighbours, Occurrence, Words};
 use crate::control::Control;
 use crate::error::Result;
+use crate::memory;
 
 /// Which pairs may be merged.
 #[derive(Clone, Debug)]
@@ -96,8 +97,8 @@ impl OldCounts {
     /// The bytes and the first merges; the table takes 2 MiB.
     const NUM_TOKENS: u32 = 512;
 
-    fn new() -> Self {
-        Self(vec![0; (Self::NUM_TOKENS * Self::NUM_TOKENS) as usize])
+    fn new() -> Result<Self> {
+        Ok(Self(memory::filled(0, (Self::NUM_TOKENS * Self::NUM_TOKENS) as usize)?))
     }
 
     fn get(&mut self, (left, right): (u32, u32)) -> Option<&mut u64> {
@@ -120,8 +121,11 @@ struct Groups {
 
 impl Pairs {
     /// `threshold` is a guess of how often the last pair that will be merged occurs.
-    pub(crate) fn new(words: Words, tokens: Tokens, limits: Limits, threshold: u64) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub(crate) fn new(words: Words, tokens: Tokens, limits: Limits, threshold: u64) -> Result<Self> {
+        Ok(Self {
             tokens,
             words,
             limits,
@@ -129,17 +133,17 @@ impl Pairs {
             occurrences: Vec::new(),
             threshold,
             is_listed: false,
-            old: OldCounts::new(),
+            old: OldCounts::new()?,
             groups: Groups::default(),
             before: Vec::new(),
             after: Vec::new(),
-        }
+        })
     }
 
     /// Merges the best pairs, until there are `num_merges` in `merges` or none is left that may be merged.
     ///
     /// # Errors
-    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    /// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub(crate) fn merge_best(
         &mut self,
         num_merges: usize,
@@ -149,7 +153,7 @@ impl Pairs {
         while merges.len() < num_merges {
             let Some(best) = self.take_best(control)? else { break };
             self.merge(&best, control)?;
-            merges.push(best.pair);
+            memory::push(merges, best.pair)?;
             control.advance(1);
         }
         Ok(())
@@ -162,10 +166,10 @@ impl Pairs {
     /// The pair to be merged next; `None` when none is left that may be merged.
     ///
     /// # Errors
-    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    /// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn take_best(&mut self, control: &Control) -> Result<Option<Candidate>> {
         loop {
-            while let Some(mut candidate) = self.queue.pop(&self.tokens) {
+            while let Some(mut candidate) = self.queue.pop(&self.tokens)? {
                 control.check()?;
                 let listed = candidate.count;
                 match self.old.get(candidate.pair) {
@@ -176,7 +180,7 @@ impl Pairs {
                     return Ok(Some(candidate));
                 }
                 if candidate.count >= self.threshold {
-                    self.queue.push(candidate, &self.tokens);
+                    self.queue.push(candidate, &self.tokens)?;
                 }
             }
             if !self.is_listed {
@@ -213,12 +217,14 @@ impl Pairs {
     /// Makes a token of a pair wherever it stands, from the left, and lists the pairs that this makes.
     ///
     /// # Errors
-    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    /// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn merge(&mut self, candidate: &Candidate, control: &Control) -> Result<()> {
         let Candidate { pair, first, num_occurrences, .. } = *candidate;
-        let merged = self.tokens.push_merged(pair);
-        self.words.push_token(pair);
+        let merged = self.tokens.push_merged(pair)?;
+        self.words.push_token(pair)?;
         let (mut before, mut after) = (std::mem::take(&mut self.before), std::mem::take(&mut self.after));
+        memory::reserve(&mut before, num_occurrences as usize)?;
+        memory::reserve(&mut after, num_occurrences as usize)?;
         for index in 0..num_occurrences as usize {
             if index % (1 << 20) == 0 {
                 control.check()?;
@@ -238,8 +244,8 @@ impl Pairs {
             after.extend(neighbours.after.map(|(other, occurrence)| Event { other, occurrence }));
         }
         // This one first: where the pair stands twice in a row, its new pair with its left token goes again below.
-        self.list(&after, |other| (merged, other), |other| (pair.1, other));
-        self.list(&before, |other| (other, merged), |other| (other, pair.0));
+        self.list(&after, |other| (merged, other), |other| (pair.1, other))?;
+        self.list(&before, |other| (other, merged), |other| (other, pair.0))?;
         self.old.set(pair, 0);
         before.clear();
         after.clear();
@@ -248,13 +254,18 @@ impl Pairs {
     }
 
     /// Puts the pairs that events tell of into the queue, except those below the threshold.
-    fn list(&mut self, events: &[Event], pair_with: impl Fn(u32) -> (u32, u32), gone_with: impl Fn(u32) -> (u32, u32)) {
+    fn list(
+        &mut self,
+        events: &[Event],
+        pair_with: impl Fn(u32) -> (u32, u32),
+        gone_with: impl Fn(u32) -> (u32, u32),
+    ) -> Result<()> {
         let Groups { by_other, others } = &mut self.groups;
-        by_other.resize(self.tokens.len(), Group::default());
+        memory::resize(by_other, self.tokens.len(), Group::default())?;
         for event in events {
             let group = &mut by_other[event.other as usize];
             if group.num_occurrences == 0 {
-                others.push(event.other);
+                memory::push(others, event.other)?;
             }
             group.num_occurrences += 1;
             group.count += self.words.weight(event.occurrence);
@@ -272,8 +283,8 @@ impl Pairs {
             group.is_listed = true;
             group.next = self.occurrences.len();
             let Group { count, num_occurrences, next: first, .. } = *group;
-            self.occurrences.resize(first + num_occurrences as usize, Occurrence::default());
-            self.queue.push(Candidate { count, pair, first, num_occurrences }, &self.tokens);
+            memory::resize(&mut self.occurrences, first + num_occurrences as usize, Occurrence::default())?;
+            self.queue.push(Candidate { count, pair, first, num_occurrences }, &self.tokens)?;
         }
         for event in events {
             let group = &mut by_other[event.other as usize];
@@ -285,6 +296,7 @@ impl Pairs {
         for other in others.drain(..) {
             by_other[other as usize] = Group::default();
         }
+        Ok(())
     }
 
     /// Goes through all words and lists the pairs from a new threshold on.
@@ -295,12 +307,12 @@ impl Pairs {
         if self.tokens.len() == 256 {
             return self.list_bytes(control);
         }
-        let mut num_by_left = vec![0; self.tokens.len()];
+        let mut num_by_left = memory::filled(0, self.tokens.len())?;
         self.words.for_each_pair(|| control.check(), |left, _, _| num_by_left[left as usize] += 1)?;
 
         // Sorted by the left token, so many at a time as are held in memory, and then grouped by the right one.
         let mut sorted: Vec<Event> = Vec::new();
-        let mut nexts = vec![0; self.tokens.len()];
+        let mut nexts = memory::filled(0, self.tokens.len())?;
         let mut left = 0;
         while left < num_by_left.len() {
             let first_left = left;
@@ -311,7 +323,7 @@ impl Pairs {
                 left += 1;
             }
             let lefts = first_left as u32..left as u32;
-            sorted.resize(num_events, Event::default());
+            memory::resize(&mut sorted, num_events, Event::default())?;
             self.words.for_each_pair(
                 || control.check(),
                 |left, other, occurrence| {
@@ -325,7 +337,7 @@ impl Pairs {
             let mut start = 0;
             for left in lefts {
                 let end = nexts[left as usize];
-                self.list(&sorted[start..end], |other| (left, other), |_| (u32::MAX, u32::MAX));
+                self.list(&sorted[start..end], |other| (left, other), |_| (u32::MAX, u32::MAX))?;
                 start = end;
             }
         }
@@ -334,7 +346,7 @@ impl Pairs {
 
     /// [`list_all`](Self::list_all) while there are only bytes: with a place for each pair nothing needs sorting.
     fn list_bytes(&mut self, control: &Control) -> Result<()> {
-        let mut groups = vec![Group::default(); 1 << 16];
+        let mut groups = memory::filled(Group::default(), 1 << 16)?;
         let index = |left: u32, right: u32| (left << 8 | right) as usize;
         let check = || control.check();
         self.words.for_each_pair(check, |left, right, occurrence| {
@@ -352,10 +364,10 @@ impl Pairs {
             }
             group.is_listed = true;
             group.next = end;
-            self.queue.push(Candidate { count, pair, first: end, num_occurrences }, &self.tokens);
+            self.queue.push(Candidate { count, pair, first: end, num_occurrences }, &self.tokens)?;
             end += num_occurrences as usize;
         }
-        self.occurrences = vec![Occurrence::default(); end];
+        self.occurrences = memory::filled(Occurrence::default(), end)?;
         self.words.for_each_pair(check, |left, right, occurrence| {
             let group = &mut groups[index(left, right)];
             if group.is_listed {

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 
 use super::tokens::Tokens;
+use crate::error::Result;
+use crate::memory;
 
 /// A pair, the places where it was seen, and a count that is at least the number of places it stands in now.
 #[derive(Clone, Copy, Debug)]
@@ -34,26 +36,30 @@ impl Queue {
     }
 
     /// Puts a candidate in, whose count is at most that of the last one taken out.
-    pub(crate) fn push(&mut self, candidate: Candidate, tokens: &Tokens) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), here as below.
+    pub(crate) fn push(&mut self, candidate: Candidate, tokens: &Tokens) -> Result<()> {
         debug_assert!(candidate.count <= self.last, "counts only fall");
         let bucket = (u64::BITS - (candidate.count ^ self.last).leading_zeros()) as usize;
-        self.buckets[bucket].push(candidate);
+        memory::push(&mut self.buckets[bucket], candidate)?;
         if bucket == 0 {
             sift_up(&mut self.buckets[0], tokens);
         }
+        Ok(())
     }
 
     /// Takes the first candidate out.
-    pub(crate) fn pop(&mut self, tokens: &Tokens) -> Option<Candidate> {
+    pub(crate) fn pop(&mut self, tokens: &Tokens) -> Result<Option<Candidate>> {
         if self.buckets[0].is_empty() {
-            let first = self.buckets.iter().position(|bucket| !bucket.is_empty())?;
+            let Some(first) = self.buckets.iter().position(|bucket| !bucket.is_empty()) else { return Ok(None) };
             let candidates = std::mem::take(&mut self.buckets[first]);
             self.last = candidates.iter().map(|candidate| candidate.count).max().expect("not empty");
             for candidate in candidates {
-                self.push(candidate, tokens);
+                self.push(candidate, tokens)?;
             }
         }
-        pop_first(&mut self.buckets[0], tokens)
+        Ok(pop_first(&mut self.buckets[0], tokens))
     }
 }
 
@@ -110,11 +116,12 @@ mod tests {
             for puts in puts {
                 for (count, left, right) in puts {
                     let count = count.min(last);
-                    queue.push(Candidate { count, pair: (left, right), first: 0, num_occurrences: 0 }, &tokens);
+                    let candidate = Candidate { count, pair: (left, right), first: 0, num_occurrences: 0 };
+                    queue.push(candidate, &tokens).unwrap();
                     expected.push((count, (left, right)));
                 }
                 expected.sort_unstable();
-                let found = queue.pop(&tokens).map(|candidate| (candidate.count, candidate.pair));
+                let found = queue.pop(&tokens).unwrap().map(|candidate| (candidate.count, candidate.pair));
                 prop_assert_eq!(found, expected.pop());
                 last = found.map_or(last, |(count, _)| count);
             }

@@ -150,15 +150,17 @@ impl SuperTrainer {
             forbidden: stage.forbidden.iter().map(|text| text.as_bytes().to_vec()).collect(),
             ..options.limits()
         };
-        let mut pairs = Pairs::new(words, tokens, limits, total.threshold(num_merges - num_before));
+        let mut pairs = Pairs::new(words, tokens, limits, total.threshold(num_merges - num_before))?;
         pairs.merge_best(num_merges, &mut merges, control)?;
-        Ok(Learned { tokens: pairs.into_tokens(), merges, num_pretokens }.into_trained(&options.special_tokens))
+        Learned { tokens: pairs.into_tokens(), merges, num_pretokens }.into_trained(&options.special_tokens)
     }
 }
 
 impl Sequences {
-    fn new() -> Self {
-        Self { counts: LongCounts::default(), cache: Cache::new(), symbols: Vec::new() }
+    /// As other tables are made, of which some take memory at once.
+    #[allow(clippy::unnecessary_wraps, reason = "this one takes it later")]
+    fn new() -> Result<Self> {
+        Ok(Self { counts: LongCounts::default(), cache: Cache::new(), symbols: Vec::new() })
     }
 
     fn add_text(
@@ -177,7 +179,7 @@ impl Sequences {
                 let range = offset + range.start..offset + range.end;
                 subwords.encode(text.as_bytes(), range, cache, symbols, control)?;
                 if symbols.len() > 1 {
-                    counts.add(symbols, weight);
+                    counts.add(symbols, weight)?;
                 }
                 Ok(())
             }),

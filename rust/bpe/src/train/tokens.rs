@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+use crate::error::Result;
+use crate::memory::reserve;
+
 /// All tokens end to end in one flat array.
 #[derive(Debug)]
 pub(crate) struct Tokens {
@@ -36,14 +39,26 @@ impl Tokens {
         merges.iter().map(|&(left, right)| (self.get(left).to_vec(), self.get(right).to_vec())).collect()
     }
 
+    /// The bytes of all tokens together.
+    pub(crate) fn num_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Appends the concatenation of two tokens and returns its id.
-    pub(crate) fn push_merged(&mut self, (left, right): (u32, u32)) -> u32 {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub(crate) fn push_merged(&mut self, (left, right): (u32, u32)) -> Result<u32> {
+        reserve(&mut self.ends, 1)?;
+        reserve(&mut self.prefixes, 1)?;
+        let length = self.get(left).len() + self.get(right).len();
+        reserve(&mut self.bytes, length)?;
         for id in [left, right] {
             let range = self.start(id as usize)..self.ends[id as usize];
             self.bytes.extend_from_within(range);
         }
         self.end();
-        self.len() as u32 - 1
+        Ok(self.len() as u32 - 1)
     }
 
     /// The lexicographic order of the byte strings.
@@ -84,7 +99,7 @@ mod tests {
                 let part = |id: u32| if id < 40 { id % 3 } else { tokens.len() as u32 - 1 - id % 7 };
                 let (left, right) = (part(left), part(right));
                 let expected = [tokens.get(left), tokens.get(right)].concat();
-                let id = tokens.push_merged((left, right));
+                let id = tokens.push_merged((left, right)).unwrap();
                 prop_assert_eq!(tokens.get(id), &expected[..]);
                 for other in (0..3).chain(256..tokens.len() as u32) {
                     prop_assert_eq!(tokens.compare(id, other), tokens.get(id).cmp(tokens.get(other)));

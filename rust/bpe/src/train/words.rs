@@ -6,6 +6,7 @@
 //! scanned, however long the word is: a merge costs the same in a word of three symbols as in one of a million.
 
 use crate::error::{Error, Result};
+use crate::memory::{push, reserve};
 
 /// Stands before and behind every word.
 const BORDER: u32 = u32::MAX;
@@ -44,7 +45,7 @@ impl Words {
     /// Appends a word. One of fewer than two symbols holds no pair and is left out.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the words together get too long to be numbered.
+    /// [`Error::InvalidArgument`] when the words together get too long to be numbered; [`Error::OutOfMemory`].
     pub(crate) fn push(&mut self, symbols: impl ExactSizeIterator<Item = u32>, weight: u64) -> Result<()> {
         if symbols.len() < 2 {
             return Ok(());
@@ -54,12 +55,13 @@ impl Words {
                 "the distinct pretokens are longer than 4 GiB together; train on a part of the texts",
             ));
         }
+        reserve(&mut self.slots, symbols.len() + 1)?;
         if inline(weight) == HEAVY {
-            self.heavy.push((self.slots.len() as u32, weight));
+            push(&mut self.heavy, (self.slots.len() as u32, weight))?;
         }
+        push(&mut self.weights, weight)?;
         self.slots.extend(symbols);
         self.slots.push(BORDER);
-        self.weights.push(weight);
         Ok(())
     }
 
@@ -103,8 +105,12 @@ impl Words {
     }
 
     /// Tells the words of a token that merging made.
-    pub(crate) fn push_token(&mut self, (left, right): (u32, u32)) {
-        self.widths.push(self.widths[left as usize] + self.widths[right as usize]);
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(crate) fn push_token(&mut self, (left, right): (u32, u32)) -> Result<()> {
+        let width = self.widths[left as usize] + self.widths[right as usize];
+        push(&mut self.widths, width)
     }
 
     /// How often the word occurs that an occurrence is in.
@@ -216,7 +222,7 @@ mod tests {
                 let Some(&(left, right, _)) = pairs.get(choice.index(pairs.len().max(1))) else { break };
 
                 let merged = words.widths.len() as u32;
-                words.push_token((left, right));
+                words.push_token((left, right)).unwrap();
                 for (_, _, occurrence) in pairs {
                     if words.holds((left, right), occurrence) {
                         words.merge((left, right), merged, occurrence);

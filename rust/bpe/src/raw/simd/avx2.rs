@@ -1,11 +1,12 @@
 //! AVX2, with the bit instructions of the same processors.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi64x, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_sub_epi8,
+    __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_min_epu32,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_epi64x,
+    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_sub_epi8,
 };
 
-use super::{BLOCK, Job, Simd};
+use super::{BLOCK, Job, Row, Simd};
 
 /// The processor has what [`run`] is compiled for: only [`run`] makes one.
 #[derive(Clone, Copy)]
@@ -86,5 +87,21 @@ impl Simd for Avx2 {
             let bit = _mm256_shuffle_epi8(powers, _mm256_and_si256(half, splat(7)));
             _mm256_cmpeq_epi8(_mm256_and_si256(eight, bit), bit)
         }))
+    }
+
+    #[inline(always)]
+    fn least<const N: usize>(self, rows: &[Row; N]) -> Row {
+        let mut least = [0; 16];
+        // SAFETY: as above; half a row is 32 bytes, each of which is read and written.
+        unsafe {
+            for (half, least) in least.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let mut all = _mm256_set1_epi32(-1);
+                for row in rows {
+                    all = _mm256_min_epu32(all, _mm256_loadu_si256(row.as_ptr().add(8 * half).cast()));
+                }
+                _mm256_storeu_si256(least.as_mut_ptr().cast(), all);
+            }
+        }
+        least
     }
 }

@@ -3,11 +3,11 @@
 use std::arch::x86_64::{
     __m512i, _mm_srli_si128, _mm512_add_epi64, _mm512_alignr_epi32, _mm512_bitshuffle_epi64_mask,
     _mm512_castsi512_si128, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi64, _mm512_loadu_si512,
-    _mm512_maskz_compress_epi8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_storeu_si512, _mm512_sub_epi8,
+    _mm512_maskz_compress_epi8, _mm512_min_epu32, _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_sub_epi8,
 };
 
-use super::{BLOCK, Job, Simd};
+use super::{BLOCK, Job, Row, Simd};
 
 /// The processor has what [`run`] is compiled for: only [`run`] makes one.
 #[derive(Clone, Copy)]
@@ -83,6 +83,20 @@ impl Simd for Avx512 {
     fn members(self, bytes: __m512i, set: u64) -> u64 {
         // SAFETY: as above.
         unsafe { _mm512_bitshuffle_epi64_mask(_mm512_set1_epi64(set.cast_signed()), bytes) }
+    }
+
+    #[inline(always)]
+    fn least<const N: usize>(self, rows: &[Row; N]) -> Row {
+        let mut least = [0; 16];
+        // SAFETY: as above; a row is 64 bytes, each of which is read and written.
+        unsafe {
+            let mut all = _mm512_set1_epi32(-1);
+            for row in rows {
+                all = _mm512_min_epu32(all, _mm512_loadu_si512(row.as_ptr().cast()));
+            }
+            _mm512_storeu_si512(least.as_mut_ptr().cast(), all);
+        }
+        least
     }
 
     #[inline(always)]

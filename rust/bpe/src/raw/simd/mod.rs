@@ -19,6 +19,9 @@ use portable::Portable;
 /// The number of bytes of a block.
 pub(crate) const BLOCK: usize = 64;
 
+/// Sixteen numbers, which need not be text.
+pub(crate) type Row = [u32; 16];
+
 /// Operations on a block. A mask has one bit for each byte, the first byte in the lowest bit.
 pub(crate) trait Simd: Copy {
     /// A block in registers.
@@ -40,6 +43,12 @@ pub(crate) trait Simd: Copy {
 
     /// For which bytes the bit of `set` is set that their low six bits name.
     fn members(self, bytes: Self::Bytes, set: u64) -> u64;
+
+    /// The least number of each column.
+    #[inline(always)]
+    fn least<const N: usize>(self, rows: &[Row; N]) -> Row {
+        rows.iter().fold([u32::MAX; 16], |least, row| std::array::from_fn(|column| least[column].min(row[column])))
+    }
 
     /// Writes `base` plus the place of each bit of `mask`, in order. What stands behind them in `out` is undefined.
     #[inline(always)]
@@ -191,7 +200,27 @@ mod tests {
         }
     }
 
+    /// The least numbers of the columns.
+    struct Least<'r>(&'r [Row; 5]);
+
+    impl Job for Least<'_> {
+        type Output = Row;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Row {
+            simd.least(self.0)
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_least_of_a_column_is_found(rows: [Row; 5]) {
+            let expected: Row = std::array::from_fn(|column| rows.iter().map(|row| row[column]).min().unwrap());
+            for instructions in Instructions::all() {
+                prop_assert_eq!(instructions.run(Least(&rows)), expected);
+            }
+        }
+
         #[test]
         fn all_sets_agree_with_the_definition(
             block in prop::collection::vec(any::<u8>(), BLOCK), byte: u8, length in 1_u8..=255, mask: u64, thin: u64,

@@ -1,100 +1,18 @@
-//! Hugging Face's `tokenizer.json`: everything in one file, the special tokens and the pattern too.
-//!
-//! Of that format's many models this reads and writes byte-level BPE: at most one `Split` by a pattern, the
-//! `ByteLevel` alphabet, and added tokens that match literally. What does not change the ids is passed over, what would
-//! change them and is not implemented is refused by name.
+//! Reading a `tokenizer.json`: what changes the ids and is not implemented is refused by name.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::atomic::AtomicFile;
-use super::byte_chars::{spell, unspell};
-use super::gpt2::spelt_vocab;
-use super::onig::{from_onig, to_onig};
-use super::{Contents, parse_json};
-use crate::encode::Tokenizer;
+use super::super::byte_chars::unspell;
+use super::super::onig::{from_onig, to_onig};
+use super::super::{Contents, parse_json};
+use super::OWN_PATTERN;
+use super::document::{File, Merge, Text};
 use crate::error::{Error, Result};
 use crate::split::Pattern;
-
-/// Beside the pattern, where that had to be written otherwise for Hugging Face's engine: the pattern as it is here.
-const OWN_PATTERN: &str = "cs336_pattern";
-
-/// Writes the file. What is returned is the part of the pattern, if any, that Hugging Face's engine reads otherwise.
-///
-/// # Errors
-/// [`Error::Io`], and [`Error::InvalidArgument`] for a special token that is written like another token is spelt.
-pub fn write(tokenizer: &Tokenizer, path: &Path) -> Result<Option<&'static str>> {
-    let mut added: Vec<(u32, &str)> = tokenizer.special_tokens().map(|(token, id)| (id, token)).collect();
-    added.sort_unstable();
-    let added: Vec<Value> = added
-        .into_iter()
-        .map(|(id, content)| {
-            json!({
-                "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": true,
-            })
-        })
-        .collect();
-    let merges: Vec<Value> =
-        tokenizer.merges().iter().map(|(left, right)| json!([spell(left), spell(right)])).collect();
-    let vocab = spelt_vocab(tokenizer)?;
-    let (pre_tokenizer, read_otherwise) = pre_tokenizer(tokenizer.pattern());
-    let contents = json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": pre_tokenizer,
-        "post_processor": null,
-        "decoder": byte_level(false),
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": tokenizer.ignore_merges(), "vocab": vocab, "merges": merges,
-        },
-    });
-    let mut file = AtomicFile::create(path)?;
-    file.write(serde_json::to_string_pretty(&contents).expect("strings and numbers").as_bytes())?;
-    file.write(b"\n")?;
-    file.commit()?;
-    Ok(read_otherwise)
-}
-
-/// The format has GPT-2's pattern built in, and readers know it best in that form (one gave other ids for the same
-/// pattern spelt out, another refused it); any other pattern is a `Split`.
-fn pre_tokenizer(pattern: &Pattern) -> (Value, Option<&'static str>) {
-    if pattern.as_str() == "gpt2" {
-        return (byte_level(true), None);
-    }
-    let (split, read_otherwise) = split(pattern.regex());
-    (json!({ "type": "Sequence", "pretokenizers": [split, byte_level(false)] }), read_otherwise)
-}
-
-fn split(regex: &str) -> (Value, Option<&'static str>) {
-    let (written, read_otherwise) = match to_onig(regex) {
-        Ok(translated) => (translated, None),
-        Err(part) => (regex.to_owned(), Some(part)),
-    };
-    let mut split = json!({
-        "type": "Split", "pattern": { "Regex": written }, "behavior": "Isolated", "invert": false,
-    });
-    if written != regex || read_otherwise.is_some() {
-        split[OWN_PATTERN] = regex.into();
-    }
-    (split, read_otherwise)
-}
-
-fn byte_level(use_regex: bool) -> Value {
-    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex })
-}
 
 /// Reads the file. A `pattern` replaces that of the file, which is then not looked at. All added tokens become special
 /// tokens, as all of them match literally wherever they stand. What a post-processor would add is not there.
@@ -113,127 +31,8 @@ pub fn read(path: &Path, pattern: Option<Pattern>) -> Result<Contents> {
         pattern: Some(pattern.map_or_else(|| reader.pattern(), Ok)?),
         special_tokens,
         ignore_merges: reader.file.model.ignore_merges == true,
+        never_made: None,
     })
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-struct File<'a> {
-    #[serde(borrow)]
-    model: Model<'a>,
-    added_tokens: Option<Vec<Value>>,
-    truncation: Value,
-    padding: Value,
-    normalizer: Value,
-    pre_tokenizer: Value,
-    post_processor: Value,
-    decoder: Value,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Model<'a> {
-    r#type: Value,
-    dropout: Value,
-    continuing_subword_prefix: Value,
-    end_of_word_suffix: Value,
-    byte_fallback: Value,
-    ignore_merges: Value,
-    #[serde(borrow)]
-    vocab: Entries<'a>,
-    #[serde(borrow)]
-    merges: Merges<'a>,
-}
-
-/// Borrowed from the file unless there are escapes in it.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The entries of `vocab`, if it is an object. Other models have a list there.
-#[derive(Default)]
-struct Entries<'a>(Option<Vec<(Text<'a>, Value)>>);
-
-/// The items of `merges`, if it is a list.
-#[derive(Default)]
-struct Merges<'a>(Option<Vec<Merge<'a>>>);
-
-/// `"a b"`, `["a", "b"]`, or neither.
-enum Merge<'a> {
-    Line(Cow<'a, str>),
-    Pair(Text<'a>, Text<'a>),
-    Neither,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Found<'a>(Entries<'a>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for Found<'a> {
-            type Value = Entries<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map from tokens to ids")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Entries<'a>, A::Error> {
-                let entries = self.0.0.insert(Vec::new());
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(self.0)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entries<'a>, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(self.0)
-            }
-        }
-
-        deserializer.deserialize_any(Found(Entries(None)))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Merges<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::<Vec<Merge<'a>>>::deserialize(deserializer).map(Merges)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Found;
-
-        impl<'de> Visitor<'de> for Found {
-            type Value = Merge<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a merge: a string or a pair of strings")
-            }
-
-            fn visit_borrowed_str<E>(self, line: &'de str) -> Result<Merge<'de>, E> {
-                Ok(Merge::Line(Cow::Borrowed(line)))
-            }
-
-            fn visit_str<E>(self, line: &str) -> Result<Merge<'de>, E> {
-                Ok(Merge::Line(Cow::Owned(line.to_owned())))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merge<'de>, A::Error> {
-                let parts = (seq.next_element()?, seq.next_element()?);
-                let mut is_longer = false;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    is_longer = true;
-                }
-                match parts {
-                    (Some(left), Some(right)) if !is_longer => Ok(Merge::Pair(left, right)),
-                    _ => Ok(Merge::Neither),
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Found)
-    }
 }
 
 struct Reader<'a> {
@@ -326,11 +125,11 @@ impl Reader<'_> {
         };
         let added_set: HashSet<&str> = added.iter().map(String::as_str).collect();
         let mut vocab = Vec::with_capacity(entries.len() + added.len());
-        let mut known: Vec<(&str, u32)> = Vec::new();
+        let mut known: HashMap<&str, u32> = HashMap::new();
         for (Text(spelling), id) in entries {
             let id = id_of(id, spelling)?;
             if added_set.contains(&**spelling) {
-                known.push((spelling, id));
+                known.insert(spelling, id);
                 vocab.push((id, spelling.as_bytes().to_vec()));
             } else if let Some(token) = unspell(spelling) {
                 vocab.push((id, token));
@@ -340,10 +139,10 @@ impl Reader<'_> {
         }
         for (content, token) in added.iter().zip(self.file.added_tokens.iter().flatten()) {
             let id = id_of(&token["id"], content)?;
-            match known.iter().find(|(other, _)| other == content) {
+            match known.get(&**content) {
                 None => vocab.push((id, content.as_bytes().to_vec())),
-                Some((_, other)) if *other == id => {}
-                Some((_, other)) => {
+                Some(other) if *other == id => {}
+                Some(other) => {
                     return Err(self.error(format!(
                         "added token {content:?} has id {id}, but {other} in model.vocab; give it one id"
                     )));
