@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -84,3 +85,17 @@ def test_variants_that_never_began_are_named(study_of):
     )
     alone = dataclasses.replace(study, outcomes=study.outcomes[:1], not_begun=("lr=0.002",))
     assert list(findings(alone)) == ["Not begun: lr=0.002."]
+
+
+def test_a_run_that_was_worse_than_a_uniform_guess_and_came_back_is_named(study_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = study_of('[grid]\n"optim.lr" = [1e-3, 2e-3]\n', lambda *_: 2.0)
+    for outcome, worst in zip(study.outcomes, (5.0, 80.0), strict=True):
+        outcome.planned.run_dir.mkdir(parents=True)
+        lines = ({"kind": "valid", "step": step, "tokens": 1, "loss": loss} for step, loss in ((1, worst), (2, 2.0)))
+        (outcome.planned.run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = [sentence for sentence in findings(study) if "uniform guess" in sentence]
+    assert told == [
+        "On its way lr=0.002 was worse than a uniform guess (80 nats/token); it came back, so that it does not count "
+        "as diverged."
+    ]

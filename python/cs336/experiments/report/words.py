@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from cs336.experiments.bracket import edge_of_stability
 from cs336.experiments.report.studies import Study
 from cs336.experiments.table import Row, best_row, difference, difference_text
+from cs336.train.runlog import read_metrics
 
 RATE, BATCH = "optim.lr", "batch_size"
 _LOST = 0.5  # nats above the best: several times what an ablation is reported to cost
@@ -40,6 +41,7 @@ def _comparisons(study: Study) -> Iterator[str]:
     yield from _batch_sentences(study)
     yield from _same_rate_sentences(study)
     yield from _ladder_sentences(study)
+    yield from _excursion_sentences(study)
     broken = [row.name for row in rows if row.has_diverged]
     if broken:
         yield f"Diverged: {', '.join(broken)}."
@@ -86,6 +88,25 @@ def _rate_sentences(study: Study) -> Iterator[str]:
         f"The edge of stability lies between {edge[0]:g} and {edge[1]:g}; the best rate, {best:g}, is "
         f"{edge[1] / best:.3g} times below the first that breaks."
     )
+
+
+def _excursion_sentences(study: Study) -> Iterator[str]:
+    """Name runs that were worse than a uniform guess on their way, and came back: no divergence, but no calm either."""
+    worst: dict[str, float] = {}
+    for outcome in study.outcomes:
+        run_dir = outcome.planned.run_dir
+        if outcome.state != "done" or not (run_dir / "metrics.jsonl").exists():
+            continue
+        highest = max(
+            (float(record["loss"]) for record in read_metrics(run_dir) if record["kind"] == "valid"), default=0
+        )
+        if highest > math.log(outcome.planned.config.model.vocab_size) + _LOST:
+            worst[outcome.planned.variant.name] = highest
+    for name, highest in worst.items():
+        yield (
+            f"On its way {name} was worse than a uniform guess ({highest:.4g} nats/token); it came back, so that "
+            "it does not count as diverged."
+        )
 
 
 def _batch_sentences(study: Study) -> Iterator[str]:
