@@ -154,9 +154,7 @@ class Cs336(Encoder):
         return self.tokenizer.encode_batch(texts, self.threads, special_tokens=())
 
     def file_to_array(self, path: Path) -> Any:
-        target = self.vocabulary.folder / "ids.npy"
-        self.tokenizer.encode_file(path, target, num_threads=self.threads)
-        return np.load(target)
+        return self.tokenizer.encode_file_to_array(path, num_threads=self.threads)
 
     def ids(self, result: Any) -> np.ndarray:
         """The others leave the separators of a file out; for ours they are tokens that belong to it."""

@@ -51,6 +51,14 @@ class Tokenizer:
     def encode_array(
         self, text: str, *, special_tokens: Iterable[str] | None = None, num_threads: int | None = None
     ) -> NDArray[np.uint32]: ...
+    def encode_file_to_array(
+        self,
+        path: _StrPath,
+        *,
+        special_tokens: Iterable[str] | None = None,
+        num_threads: int | None = None,
+        progress: _Progress | None = None,
+    ) -> NDArray[np.uint32]: ...
     def encode_batch(
         self,
         texts: Iterable[str],

@@ -213,6 +213,20 @@ class TestEncodeFile:
         assert stats.bytes_per_token == pytest.approx(len(text.encode()) / len(ids))
         assert names(tmp_path) == ["ids.npy", "text"]
 
+    @pytest.mark.parametrize("num_threads", [None, 1, 3])
+    def test_the_ids_of_a_file_may_stay_in_memory(self, small, corpus, tmp_path, num_threads):
+        text = corpus * 8_000
+        (tmp_path / "text").write_text(text, encoding="utf-8")
+        for specials in (None, ()):
+            ids = small.encode_file_to_array(tmp_path / "text", special_tokens=specials, num_threads=num_threads)
+            assert ids.dtype == np.uint32
+            assert (ids == small.encode_array(text, special_tokens=specials)).all()
+        with pytest.raises(FileNotFoundError, match="missing"):
+            small.encode_file_to_array(tmp_path / "missing")
+        (tmp_path / "bytes").write_bytes(b"ab\xff")
+        with pytest.raises(ValueError, match="byte 2"):
+            small.encode_file_to_array(tmp_path / "bytes")
+
     def test_ids_beyond_16_bits_make_the_array_wider(self, small, tmp_path):
         (tmp_path / "text").write_text("ab")
         for id_, dtype in [(65535, np.uint16), (65536, np.uint32)]:

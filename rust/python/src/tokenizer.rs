@@ -132,6 +132,26 @@ impl Tokenizer {
         Ok(self.encode_ids(text, &specials, num_threads)?.into_pyarray(text.py()))
     }
 
+    /// The ids of a UTF-8 text file as `encode_array` gives them, without the text in memory.
+    ///
+    /// Raises:
+    ///     OSError: the file cannot be read.
+    ///     ValueError: the text is not UTF-8; names the offset.
+    #[pyo3(signature = (path, *, special_tokens=None, num_threads=None, progress=None))]
+    fn encode_file_to_array<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        num_threads: Option<i64>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let specials = self.recognise(special_tokens)?;
+        let threads = crate::watch::num_threads(num_threads)?;
+        let encode = |control: &Control| self.core.encode_text_file(&path, &specials, threads, control);
+        Ok(run_watched(py, progress, encode)?.into_pyarray(py))
+    }
+
     /// The ids of each text, as `encode` gives them, on all cores or as many as told.
     #[pyo3(signature = (texts, num_threads=None, *, special_tokens=None))]
     fn encode_batch<'py>(

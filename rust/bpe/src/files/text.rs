@@ -96,14 +96,15 @@ impl<'p> TextFile<'p> {
         let chunk = match &self.bytes {
             Bytes::Read(read) => &read[range.clone()],
             Bytes::Mapped(_) => {
-                buffer.clear();
-                buffer.try_reserve(range.len()).map_err(|_| Error::OutOfMemory(range.len()))?;
-                buffer.resize(range.len(), 0);
-                read_at(&self.file, range.start as u64, buffer).map_err(|error| match error.kind() {
+                let missing = range.len().saturating_sub(buffer.len());
+                buffer.try_reserve(missing).map_err(|_| Error::OutOfMemory(range.len()))?;
+                buffer.resize(buffer.len() + missing, 0);
+                let chunk = &mut buffer[..range.len()];
+                read_at(&self.file, range.start as u64, chunk).map_err(|error| match error.kind() {
                     io::ErrorKind::UnexpectedEof => self.has_changed(),
                     _ => Error::io(self.path)(error),
                 })?;
-                &buffer[..]
+                &*chunk
             }
         };
         validated(self.path, chunk, range.start)
