@@ -87,8 +87,8 @@ def _rate_sentences(study: Study) -> Iterator[str]:
     ratio = edge[1] / best
     times = f"{ratio:.3g}" if ratio < 100 else f"{ratio:,.0f}"
     yield (
-        f"The edge of stability lies between {edge[0]:g} and {edge[1]:g}; the best rate, {best:g}, is {times} times below "
-        "the first that breaks."
+        f"The edge of stability lies between {edge[0]:g} and {edge[1]:g}; the best rate, {best:g}, is {times} times "
+        "below the first that breaks."
     )
 
 
