@@ -1,12 +1,18 @@
 //! Records to documents: what each holds, or why it is rejected.
 
+use std::borrow::Cow;
+
 use super::delimiter::Delimiter;
-use super::json::{TextField, Unescaped};
+use super::json::text_of;
 use super::reader::{Batch, SAMPLE_BYTES};
 use super::source::Format;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Records of more than so many bytes are parsed only after a look whether there is memory for their text.
+const LARGE_RECORD_BYTES: usize = 1 << 20;
 
 /// What to do with a record that is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +145,7 @@ impl std::ops::AddAssign for Tally {
 /// How the documents of a source are got from its batches.
 pub struct Documents {
     /// `None` for text.
-    field: Option<TextField>,
+    field: Option<String>,
     delimiter: Delimiter,
     invalid_utf8: InvalidUtf8,
     max_record_bytes: u64,
@@ -149,16 +155,16 @@ pub struct Documents {
 #[derive(Default)]
 struct Room {
     repaired: String,
-    unescaped: Unescaped,
+    unescaped: String,
 }
 
 impl Documents {
     /// # Errors
-    /// [`Error::InvalidArgument`] for an empty separator.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an empty separator.
     pub fn new(format: &Format, invalid_utf8: InvalidUtf8, max_record_bytes: u64) -> Result<Self> {
         let field = match format {
             Format::Text { .. } => None,
-            Format::Jsonl { field } => Some(TextField::new(field)),
+            Format::Jsonl { field } => Some(field.clone()),
         };
         Ok(Self { field, delimiter: Delimiter::new(format)?, invalid_utf8, max_record_bytes })
     }
@@ -167,7 +173,7 @@ impl Documents {
     /// bytes of the batch.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], and those of `visit`.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), and those of `visit`.
     pub fn for_each(
         &self,
         batch: &Batch,
@@ -251,9 +257,16 @@ impl Documents {
         let text = match &self.field {
             None => record,
             Some(field) => {
-                room.unescaped.reserve(record.len()).map_err(|_| Error::OutOfMemory(2 * record.len()))?;
-                match field.text_of(record, &mut room.unescaped) {
-                    Ok(text) => text,
+                if record.len() > LARGE_RECORD_BYTES {
+                    // The parser's copy of a text with escapes would end the process where there is no memory for it.
+                    memory::expect_room(record.len())?;
+                }
+                match text_of(record, field) {
+                    Ok(Cow::Borrowed(text)) => text,
+                    Ok(Cow::Owned(text)) => {
+                        room.unescaped = text;
+                        &room.unescaped
+                    }
                     Err(refusal) => return Ok(Err(reject(refusal))),
                 }
             }

@@ -22,7 +22,7 @@ const BATCHES_PER_THREAD: usize = 4;
 ///
 /// # Errors
 /// The first in the order of the batches: of opening or reading a source, of `work` or of `consume`; or
-/// [`Error::Interrupted`].
+/// [`Error::Interrupted`](crate::Error::Interrupted).
 pub fn for_each_batch<S, R: Send>(
     sources: &[Source],
     max_record_bytes: u64,

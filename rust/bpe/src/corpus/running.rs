@@ -59,7 +59,7 @@ impl TaskReport {
 ///
 /// # Errors
 /// [`Error::Malformed`] for an input that is damaged, or that holds what is no document and `on_bad` is
-/// [`OnBad::Fail`]; [`Error::Io`] and [`Error::Write`]; [`Error::Interrupted`]. All committed shards stay.
+/// `OnBad::Fail`; [`Error::Io`] and [`Error::Write`]; [`Error::Interrupted`]. All committed shards stay.
 pub fn run_task(
     tokenizer: &Tokenizer,
     task: &Task,

@@ -111,7 +111,7 @@ pub struct Task {
     pub with_sources: bool,
     /// Ends of the part of the journal that holds, in bytes.
     pub journal_bytes: u64,
-    /// What is committed, for each of [`SPLITS`].
+    /// What is committed, for each of `SPLITS`.
     pub committed: [Committed; 2],
 }
 

@@ -2,8 +2,8 @@
 //!
 //! To find the next merge of one word takes few instructions that each wait for the one before, and which of them come
 //! next is anyone's guess. Here several words take their first merge, then their second, and so on, by instructions that
-//! are the same whatever the words are: the processor works on all of them at once and never guesses wrong. That takes a
-//! fifth of the time of one word after the other.
+//! are the same whatever the words are: the processor works on all of them at once and hardly ever guesses wrong, and
+//! what one waits for from memory is on its way while the others are seen to.
 
 #![allow(clippy::inline_always)] // to be compiled for the kind of processor that the caller is compiled for
 

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::lanes::{Lane, MAX_SYMBOLS};
+use super::lane::{Lane, MAX_SYMBOLS};
 pub(super) use super::pairs::NONE;
 use super::pairs::PairRanks;
 use crate::control::Control;

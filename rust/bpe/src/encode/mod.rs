@@ -4,7 +4,7 @@ mod batch;
 mod cache;
 mod file;
 mod idle;
-mod lanes;
+mod lane;
 mod levels;
 mod lockstep;
 mod long;

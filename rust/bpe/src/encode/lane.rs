@@ -1,4 +1,4 @@
-//! One short word, without any allocation and with everything in registers or the first-level cache.
+//! One short word. Several at once, as encoding has them mostly, are seen to in [`lockstep`](super::lockstep).
 
 use super::merge::{MergeTable, NONE};
 
@@ -19,7 +19,7 @@ pub(super) struct Lane<const W: usize> {
     symbols: [u32; W],
     merges: [i32; W],
     alive: u64,
-    /// The places whose merges are still to be looked up, in memory that is on its way.
+    /// The places whose merges are still to be looked up.
     changed: u64,
 }
 
