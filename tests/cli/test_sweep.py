@@ -49,6 +49,18 @@ def test_a_dry_run_lists_and_does_nothing(cs336):
     assert not Path("runs").exists()
 
 
+def test_a_time_limit_becomes_a_number_of_tokens_with_a_schedule_that_ends_there(cs336):
+    outcome = cs336("sweep", "leaderboard", *SMOKE, "--minutes", "0.01", "--json")
+    assert outcome.code == 0, outcome.err
+    tokens = json.loads(Path("runs/leaderboard/budget.json").read_text())["tokens"]
+    (variant,) = outcome.json["variants"]
+    assert 0 <= variant["num_tokens"] - tokens < 64
+    config = Path("runs/leaderboard/base/seed-0/config.toml").read_text()
+    assert 'algorithm = "muon"' in config
+    again = cs336("sweep", "leaderboard", *SMOKE, "--minutes", "0.01", "--json")
+    assert again.json == outcome.json
+
+
 def test_some_variants_can_be_run_alone(cs336):
     outcome = cs336("sweep", "best", *SMOKE, "--only", "and-Muon", "--json")
     assert outcome.code == 0, outcome.err
@@ -81,6 +93,7 @@ def test_ablations_compare_each_part_on_the_budget_of_the_baseline(cs336):
             ("sweep", "learning-rate", "--data", "data", "--preset", "huge"),
             "no preset 'huge'; name one of cpu, gpu, smoke",
         ),
+        (("sweep", "base", *SMOKE, "--minutes", "-1"), "--minutes must be positive, got -1"),
         (("ablate", "best", *SMOKE), "has several variants; say which to ablate"),
         (("ablate", "best", "--variant", "x", *SMOKE), "has no variant 'x'"),
         (("sweep", "batch-size", *SMOKE, "--bracket"), "needs a grid over optim.lr alone"),

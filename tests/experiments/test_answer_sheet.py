@@ -2,8 +2,7 @@ import dataclasses
 
 import pytest
 
-from cs336.config import DataConfig
-from cs336.experiments.answer_sheet import SWEEPS, AnswerSheet, Budget, SheetConfig
+from cs336.experiments.answer_sheet import SWEEPS, AnswerSheet, SheetConfig
 from cs336.experiments.corpora import default_files, texts_of
 from cs336.experiments.executors import InTurn
 from cs336.experiments.recipe import load_recipe
@@ -23,24 +22,12 @@ def test_one_call_goes_from_corpus_to_report_and_a_second_finds_all_done(tmp_pat
     text = first["markdown"].read_text()
     headlines = {line[3:] for line in text.splitlines() if line.startswith("## ")}
     titles = {load_recipe(name).title for name in SWEEPS}
-    assert headlines == titles | {"Tokenizers", "SGD on a toy", "Generation", "Experiment log"}
+    assert headlines == titles | {"Tokenizers", "SGD on a toy", "The corpora compared", "Generation", "Experiment log"}
     assert len(begun) == len(set(begun)) > 20
     begun.clear()
     again = AnswerSheet(config=config, execute=Counting()).run()
     assert begun == []
     assert again["markdown"].read_text() == text
-
-
-def test_a_budget_brings_recipes_to_its_tokens_with_a_warm_up_that_fits():
-    for name in SWEEPS:
-        plain = load_recipe(name, preset="cpu")
-        overrides = Budget(tokens=500_000).settings(plain)
-        recipe = load_recipe(name, preset="cpu", overrides=overrides)
-        config = recipe.config(recipe.variants[0], 0, data=DataConfig(train="x"), run_dir="x")
-        step = config.tokens_per_step
-        assert 0 <= config.num_steps * step - 500_000 < step, name
-        assert 0 < config.schedule.warmup_steps <= config.num_steps // 10
-    assert Budget(tokens=None).settings(load_recipe("base")) == []
 
 
 def test_a_corpus_is_made_once_and_keeps_within_its_limit(tmp_path):

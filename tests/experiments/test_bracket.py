@@ -32,6 +32,14 @@ def test_the_search_ends_with_the_best_inside_and_the_edge_bracketed(start):
     assert all(b / a <= 2.001 for a, b in itertools.pairwise(rates))
 
 
+def test_a_search_for_the_best_rate_alone_stops_above_it():
+    losses = {rate: bowl(rate, best=4e-3, edge=1.0) for rate in (1e-3, 2e-3)}
+    while wanted := next_rates(losses, to_edge=False):
+        losses |= {rate: bowl(rate, best=4e-3, edge=1.0) for rate in wanted}
+    assert max(losses) == 8e-3
+    assert min(losses, key=losses.get) == 4e-3
+
+
 def test_no_edge_is_named_where_none_was_seen():
     assert edge_of_stability({1e-3: 2.0, 2e-3: 1.9}) is None
     assert edge_of_stability({1e-3: None}) is None

@@ -20,6 +20,7 @@ class Server(ThreadingHTTPServer):
         self.break_after = None
         self.knows_ranges = True
         self.announced = None
+        self.misplaced_by = 0
         self.seen_ranges = []
 
     def url(self, name="file.txt"):
@@ -50,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if offset else 200)
         self.send_header("ETag", version)
         if offset:
+            offset += server.misplaced_by
             self.send_header("Content-Range", f"bytes {offset}-{len(server.content) - 1}/{len(server.content)}")
         self.send_header("Content-Length", str(len(server.content) - offset))
         self.end_headers()
@@ -101,6 +103,17 @@ def test_a_rest_that_does_not_fit_is_never_glued_on(server, tmp_path, change):
     else:
         server.knows_ranges = False
     assert download(file, tmp_path).path.read_bytes() == server.content
+
+
+def test_a_part_that_was_not_asked_for_is_refused(server, tmp_path):
+    server.break_after = 1_000_000
+    with pytest.raises(OSError, match="the connection broke"):
+        download(RemoteFile(url=server.url(), name="file.txt"), tmp_path)
+    server.break_after, server.misplaced_by = None, 5
+    with pytest.raises(OSError, match=r"the server sent it from byte 1,000,005 on, 1,000,000 was asked; call again"):
+        download(RemoteFile(url=server.url(), name="file.txt"), tmp_path)
+    server.misplaced_by = 0
+    assert download(RemoteFile(url=server.url(), name="file.txt"), tmp_path).path.read_bytes() == CONTENT
 
 
 def test_a_part_longer_than_the_file_is_fetched_anew(server, tmp_path):

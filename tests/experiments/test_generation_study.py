@@ -7,6 +7,7 @@ import torch
 from cs336.config import DataConfig
 from cs336.experiments.generation_study import (
     GenerationConfig,
+    Writing,
     _loss,
     cells,
     read_generation,
@@ -65,6 +66,18 @@ def test_settings_are_measured_beside_held_out_text(tiny_recipe, data_dir, tmp_p
     assert json.loads((tmp_path / "run" / "generation.json").read_text())[1]["name"] == "greedy"
     assert len(cells(writings)) == 4
     assert any("Held-out text repeats" in sentence for sentence in words(writings))
+
+
+def test_endings_are_told_as_a_share_or_as_a_range():
+    def writing(name, ended):
+        return Writing(
+            name=name, num_texts=4, mean_length=9.0, ended=ended, repeated=0.1, distinct=0.5, loss=2.0, sample=""
+        )
+
+    same = words([writing("held-out text", 0.0), writing("greedy", 0.0), writing("temperature 1", 0.0)])[-1]
+    assert same == "0% of 4 texts a setting end by themselves within the limit; of the held-out ones 0% do."
+    some = words([writing("held-out text", 1.0), writing("greedy", 0.0), writing("temperature 1", 0.5)])[-1]
+    assert some.startswith("Between 0% and 50% of 4 texts a setting end by themselves")
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):

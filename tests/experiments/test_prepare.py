@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from cs336.experiments import prepare as module
+from cs336.experiments.documents import END_OF_TEXT
 from cs336.experiments.golden import GoldenFile
-from cs336.experiments.prepare import END_OF_TEXT, PrepareConfig, count_id, documents, prepare
+from cs336.experiments.prepare import PrepareConfig, count_id, prepare
 from cs336.tokenizer import Tokenizer, train_bpe
 
 STORIES = [f"story {i} of one who had {i * i} apples and ate {i} \n" for i in range(300)]
@@ -128,14 +129,6 @@ def test_golden_counts_are_checked_when_the_file_is_the_courses(text, tmp_path, 
     with pytest.raises(ValueError, match=r"known.txt encodes to .* got .* \(-1\)"):
         prepare(config_for(text, tmp_path, out=tmp_path / "wrong"))
     assert "train" not in json.loads((tmp_path / "wrong" / "prepare.json").read_text())["done"]
-
-
-def test_documents_are_what_stands_between_special_tokens(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(f"a\n{END_OF_TEXT}\nb c\n{END_OF_TEXT}\n \n{END_OF_TEXT}d")
-    assert list(documents(path)) == [b"a\n", b"\nb c\n", b"d"]
-    path.write_text("")
-    assert list(documents(path)) == []
 
 
 def test_ids_are_counted_over_all_parts(tmp_path, monkeypatch):

@@ -1,12 +1,15 @@
 import dataclasses
 import json
 import shutil
+import sys
 
 import pytest
 
+from cs336._memory import peak_resident_bytes, reset_peak_resident
 from cs336.config import DataConfig
 from cs336.experiments.executors import InTurn, SideBySide, Submitit
 from cs336.experiments.recipe import load_recipe
+from cs336.experiments.slurm_script import write_sbatch
 from cs336.experiments.sweep import outcome_of, plan_sweep, run_sweep
 from cs336.experiments.table import best_row, difference, tabulate
 from cs336.train.loop import train
@@ -54,6 +57,20 @@ def test_what_is_done_is_passed_over_and_what_was_cut_off_goes_on(tiny_recipe, d
     assert {outcome.state for outcome in outcomes} == {"done"}
     undisturbed = dataclasses.replace(runs[1].config, run_dir=str(tmp_path / "undisturbed"))
     assert train(undisturbed).valid_loss == outcomes[1].loss
+
+
+def test_the_memory_of_a_run_is_its_own_and_not_that_of_what_its_process_did_before(tiny_recipe, data, tmp_path):
+    runs = plan(tiny_recipe(RATES), data, tmp_path)
+    before = peak_resident_bytes()
+    if before is None or not reset_peak_resident():
+        pytest.skip("this system cannot begin anew")
+    bytearray(500_000_000)
+    assert peak_resident_bytes() > 500_000_000
+    row = tabulate(run_sweep(runs[:1], InTurn()))[0]
+    assert 0 < row.memory_bytes < before + 300_000_000
+    facts = json.loads((runs[0].run_dir / "run.json").read_text())
+    (runs[0].run_dir / "run.json").write_text(json.dumps(facts | {"memory_of": "process"}))
+    assert tabulate([outcome_of(runs[0])])[0].memory_bytes is None
 
 
 def test_divergence_is_a_result_and_does_not_stop_the_sweep(tiny_recipe, data, tmp_path):
@@ -119,8 +136,29 @@ def test_failed_runs_are_named_after_the_others_are_done(tiny_recipe, data, tmp_
     assert outcome_of(runs[1]).state == "done"
 
 
-def test_an_array_of_jobs_through_submitit(tiny_recipe, data, tmp_path):
+@pytest.mark.parametrize("cluster", ["debug", pytest.param("local", marks=pytest.mark.slow)])
+def test_an_array_of_jobs_through_submitit(tiny_recipe, data, tmp_path, cluster):
+    """`debug` does the jobs in this process, `local` pickles each into a process of its own, as SLURM gets it."""
     pytest.importorskip("submitit")
     runs = plan(tiny_recipe(), data, tmp_path)
-    outcomes = run_sweep(runs, Submitit(folder=tmp_path / "jobs", cluster="debug"))
+    outcomes = run_sweep(runs, Submitit(folder=tmp_path / "jobs", cluster=cluster))
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_the_script_for_sbatch_as_tasks_of_submitits_local_executor(tiny_recipe, data, tmp_path):
+    submitit = pytest.importorskip("submitit")
+    runs = plan(tiny_recipe(), data, tmp_path)
+    script = write_sbatch(runs, tmp_path / "out", name="tiny", command=f"{sys.executable} -m cs336")
+    executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
+    executor.update_parameters(timeout_min=5)
+    with executor.batch():
+        jobs = [
+            executor.submit(
+                submitit.helpers.CommandFunction(["env", f"SLURM_ARRAY_TASK_ID={task}", "bash", str(script)])
+            )
+            for task in range(len(runs))
+        ]
+    for job in jobs:
+        job.result()
+    assert [outcome_of(run).state for run in runs] == ["done", "done"]

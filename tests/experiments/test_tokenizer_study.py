@@ -1,10 +1,10 @@
-import json
+import os
 
 import pytest
 
-from cs336.experiments.prepare import END_OF_TEXT
-from cs336.experiments.tokenizer_report import study_markdown, write_study
-from cs336.experiments.tokenizer_study import PILE_BYTES, Corpus, _is_word, measure, study_tokenizers
+from cs336.experiments.documents import END_OF_TEXT
+from cs336.experiments.tokenizer_facts import Corpus, read_study, save_study
+from cs336.experiments.tokenizer_study import PILE_BYTES, measure, study_tokenizers
 from cs336.tokenizer import Tokenizer, train_bpe
 
 WORDS = {"animals": ["cat", "horse", "elephant", "mouse"], "numbers": ["1234", "77", "5,000", "0.5%"]}
@@ -60,18 +60,19 @@ def test_the_pile_takes_its_bytes_over_the_rate(study):
         assert speed.pile_s == pytest.approx(PILE_BYTES / speed.bytes_per_s)
 
 
-def test_the_report_says_what_the_numbers_say(study, tmp_path):
-    paths = write_study(study, tmp_path)
-    assert [path.name for path in paths] == ["study.json", "study.md", "compression.svg"]
-    values = json.loads(paths[0].read_text())
-    text = paths[1].read_text()
-    own = study.whole[0]
-    assert f"{own.bytes_per_token:.3f} [{own.low:.3f}, {own.high:.3f}]" in text
-    assert values["overlap"]["num_shared"] == study.overlap.num_shared
-    assert "the tokenizer of numbers gives" in text
-    assert "fewer bytes a token than animals's own" in text
-    assert "16 bits hold every id" in text
-    assert text == study_markdown(study)
+def test_speed_is_timed_over_the_longer_text_where_the_held_out_one_is_short(study, corpora):
+    sizes = {corpus.name: corpus.train.stat().st_size for corpus in corpora}
+    assert [(t.tokenizer, t.num_bytes) for t in study.throughput] == [
+        (name, sizes[name]) for name in WORDS for _ in {1, os.cpu_count()}
+    ]
+
+
+def test_a_study_is_read_as_it_was_saved(study, tmp_path):
+    path = save_study(study, tmp_path)
+    assert read_study(tmp_path) == study
+    path.write_text('{"corpora": 3}')
+    with pytest.raises(ValueError, match=r"study\.json is damaged or of another version .*; remove it and study anew"):
+        read_study(tmp_path)
 
 
 def test_corpora_that_cannot_be_told_apart_or_sampled_are_refused(corpora, tmp_path):
@@ -79,11 +80,3 @@ def test_corpora_that_cannot_be_told_apart_or_sampled_are_refused(corpora, tmp_p
         study_tokenizers(corpora[0], corpora[0], tmp_path)
     with pytest.raises(ValueError, match=r"has 40 documents, 50 are to be sampled"):
         study_tokenizers(*corpora, tmp_path, num_sampled=50)
-
-
-@pytest.mark.parametrize(
-    ("token", "expected"),
-    [(" elephant", True), ("UUUU", False), ("pricksprick", True), ("pickspicks", False), ("--", False)],
-)
-def test_words_are_letters_and_not_one_thing_over_and_over(token, expected):
-    assert _is_word(token) is expected

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cs336.train.curves import plot_curves
+from cs336.train.curves import _distinct_names, plot_curves
 
 
 def write_run(tmp_path: Path, *records: dict[str, object]) -> Path:
@@ -42,3 +42,16 @@ def test_a_run_without_losses_is_refused(tmp_path: Path) -> None:
         plot_curves(write_run(tmp_path), tmp_path / "curve.png")
     with pytest.raises(FileNotFoundError):
         plot_curves(tmp_path / "gone", tmp_path / "curve.png")
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("runs/lr=1/seed-0", "runs/lr=2/seed-0"), ["lr=1", "lr=2"]),
+        (("runs/a/seed-0", "runs/a/seed-1"), ["seed-0", "seed-1"]),
+        (("runs/a", "runs/b/c"), ["a", "b/c"]),
+        (("runs/a",), ["a"]),
+    ],
+)
+def test_runs_are_named_by_what_tells_them_apart(paths: tuple[str, ...], names: list[str]) -> None:
+    assert list(_distinct_names(list(map(Path, paths))).values()) == names

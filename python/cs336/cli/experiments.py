@@ -1,6 +1,8 @@
 """`cs336 experiments`."""
 
 import dataclasses
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +76,7 @@ class StudyTokenizers:
     Attributes:
         train: The two training texts, with <|endoftext|> between documents.
         valid: The two held-out texts.
-        out: Directory for the tokenizers, study.md, study.json and compression.svg.
+        out: Directory for the tokenizers, study.md, study.html and study.json.
         names: What to call the corpora; the training files' names by default.
         vocab_sizes: Ids of the two tokenizers.
         samples: Documents sampled from each held-out text.
@@ -91,8 +93,12 @@ class StudyTokenizers:
 
     def run(self) -> int:
         """Study, and print where the answers are."""
-        from cs336.experiments.tokenizer_report import write_study
-        from cs336.experiments.tokenizer_study import Corpus, study_tokenizers
+        from cs336.experiments.report.document import Document
+        from cs336.experiments.report.tokenizers import tokenizer_section
+        from cs336.experiments.report.writing import write_document
+        from cs336.experiments.tokenizer_facts import Corpus, save_study
+        from cs336.experiments.tokenizer_study import study_tokenizers
+        from cs336.train.provenance import machine
 
         names = self.names or (self.train[0].stem, self.train[1].stem)
         first, second = (
@@ -101,8 +107,13 @@ class StudyTokenizers:
         )
         with watch() as watcher:
             study = study_tokenizers(first, second, self.out, num_sampled=self.samples, seed=self.seed, say=watcher.say)
-        for path in write_study(study, self.out):
-            print_result({"wrote": path}, as_json=False)
+        here = machine()
+        made_by = (
+            f"Made by `{shlex.join(['cs336', *sys.argv[1:]])}` on {here['processor']}, {here['num_cpus']} processors."
+        )
+        document = Document(title="Tokenizer study", lead=(made_by,), sections=(tokenizer_section(study),))
+        written = write_document(document, self.out, name="study")
+        print_result(written | {"values": save_study(study, self.out)}, as_json=False)
         return ExitCode.OK
 
 

@@ -24,13 +24,15 @@ class Report:
     Attributes:
         places: Run directories, directories of sweeps, or directories above them.
         out: Directory to write report.html, report.md and its figures into.
-        title: Headline.
+        title: Headline; an answer sheet has one of its own.
+        lead: Sentences to begin with, such as what machine the runs were made on.
         json: Print where they are as JSON.
     """
 
     places: Positional[tuple[Path, ...]]
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report")
-    title: str = "Report"
+    title: str | None = None
+    lead: tuple[str, ...] = ()
     json: bool = False
 
     def run(self) -> int:
@@ -39,7 +41,7 @@ class Report:
 
         if not self.places:
             raise UsageError("name the directories of the runs to report on, such as runs/")
-        print_result(write_report(self.places, self.out, title=self.title), as_json=self.json)
+        print_result(write_report(self.places, self.out, title=self.title, lead=self.lead), as_json=self.json)
         return ExitCode.OK
 
 

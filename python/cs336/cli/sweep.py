@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ class Sweep:
         only: Run these of its variants only.
         seeds: Seeds instead of the recipe's.
         out: Directory of the runs; the default is runs/RECIPE.
+        minutes: Give each run so much wall clock, as tokens: the speed here is measured first, and the budget kept.
         bracket: Go on beyond a grid of rates until the best lies inside and divergence is bracketed.
         jobs: Runs at the same time, each in a process of its own.
         executor: Here, or as an array of SLURM jobs through submitit (`debug`: submitit within this process), or as a
@@ -56,6 +58,7 @@ class Sweep:
     only: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     out: Path | None = None
+    minutes: float | None = None
     bracket: bool = False
     jobs: int = 1
     executor: Literal["local", "slurm", "debug", "sbatch"] = "local"
@@ -73,9 +76,23 @@ class Sweep:
                 sys.stdout.write(f"{name:<20}  {load_recipe(name).question}\n")
             return ExitCode.OK
         recipe = load_recipe(self.recipe, overrides=self.set_, seeds=self.seeds or None, preset=self.preset)
+        out = self.out or Path("runs") / recipe.name
+        if self.minutes is not None:
+            recipe = self._in_time(recipe, self.minutes, out)
         if self.only:
             recipe = recipe.only(self.only)
-        return Work(recipe, self, out=self.out or Path("runs") / recipe.name, bracket=self.bracket).run()
+        return Work(recipe, self, out=out, bracket=self.bracket).run()
+
+    def _in_time(self, recipe: "Recipe", minutes: float, out: Path) -> "Recipe":
+        """Return the recipe with the budget that fits into the time; what `--set` says wins."""
+        from cs336.experiments.budget import budget_in_time
+        from cs336.experiments.recipe import load_recipe
+
+        if not (minutes > 0 and math.isfinite(minutes)):
+            raise UsageError(f"--minutes must be positive, got {minutes:g}")
+        budget = budget_in_time(recipe, data=data_config(self.data), out=out, minutes=minutes)
+        overrides = (*budget.settings(recipe), *self.set_)
+        return load_recipe(self.recipe, overrides=overrides, seeds=self.seeds or None, preset=self.preset)
 
 
 @dataclass(frozen=True, kw_only=True)

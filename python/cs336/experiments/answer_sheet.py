@@ -4,47 +4,37 @@ The order is that of dependence: the learning rate first, since every other expe
 done is passed over, down to the single run; a call with the same words goes on where the last one stopped.
 """
 
+import contextlib
 import dataclasses
 import itertools
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from cs336.config import DataConfig
 from cs336.experiments.ablations import ablations_of
 from cs336.experiments.bracket import bracket_rates, losses_by_rate
+from cs336.experiments.budget import FEWEST_STEPS, Budget, affordable_tokens, read_budget, write_budget
 from cs336.experiments.corpora import Texts, default_files, texts_of
-from cs336.experiments.generation_study import (
-    GENERATION_FILE,
-    GenerationConfig,
-    read_generation,
-    study_generation,
-)
-from cs336.experiments.prepare import PrepareConfig, Prepared, documents, prepare
+from cs336.experiments.documents import documents
+from cs336.experiments.generation_study import GENERATION_FILE, GenerationConfig, study_generation
+from cs336.experiments.prepare import PrepareConfig, Prepared, prepare
 from cs336.experiments.recipe import load_recipe
 from cs336.experiments.report import write_report
-from cs336.experiments.report.sections import generation_section, tokenizer_section, toy_section
 from cs336.experiments.report.studies import gather
+from cs336.experiments.report.whole import Sheet
 from cs336.experiments.sweep import Execute, Outcome, plan_sweep, record_sweep, run_sweep
 from cs336.experiments.table import best_row, tabulate
-from cs336.experiments.tokenizer_report import write_study
-from cs336.experiments.tokenizer_study import Corpus, study_tokenizers
+from cs336.experiments.tokenizer_facts import Corpus, read_study, save_study
+from cs336.experiments.tokenizer_study import study_tokenizers
 from cs336.experiments.variants import Recipe
-from cs336.train.durable import write_file
-from cs336.train.learner import measure_tokens_per_s
 
 PresetName = Literal["smoke", "cpu", "gpu"]
 SWEEPS = ("learning-rate", "batch-size", "batch-size-steps", "ablations", "best", "main-experiment")
 _MOST_SAMPLED = 10  # documents, of each held-out text
-_FEWEST_STEPS = 60
-_NUM_VALIDATIONS = 8
-_EXTRA_RATES = 3  # that a search usually adds to its grid
-_VALID_COST = 0.4  # of a training token's time, for a held-out one
+_EXTRA_RATES = 9  # that searches add to their grids: eight from the highest rate to the edge of stability, one beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +140,8 @@ class AnswerSheet:
         """
         scale, out = SCALES[self.config.preset], self.config.out
         first, second = self._texts(scale)
+        out.mkdir(parents=True, exist_ok=True)
+        self._sheet(first, second).save(out)
         self.say(f"tokenizers and token files of {first.name} and {second.name}")
         data = [
             self._prepare(texts, out / f"data-{index + 1}", vocab_size=size)
@@ -161,9 +153,9 @@ class AnswerSheet:
         for name in SWEEPS[1:]:
             if name in self.config.sweeps:
                 self._sweep(name, data[1 if name == "main-experiment" else 0], budget, lr=lr)
-        writer = self._study_generation(scale)
+        self._study_generation(scale)
         self.say("report")
-        return self._report(first, second, writer)
+        return write_report([out], out / "report")
 
     def _texts(self, scale: Scale) -> tuple[Texts, Texts]:
         config = self.config
@@ -200,63 +192,50 @@ class AnswerSheet:
 
     def _study_tokenizers(self, first: Texts, second: Texts, scale: Scale) -> None:
         folder = self.config.out / "tokenizers"
-        if (folder / "study.json").exists():
+        with contextlib.suppress(OSError, ValueError):
+            read_study(folder)
             return
         self.say("tokenizer study")
-        corpora = [
+        one, other = corpora = [
             Corpus(name=texts.name, train=texts.train, valid=texts.valid, vocab_size=size)
             for texts, size in zip((first, second), scale.vocab_sizes, strict=True)
         ]
         num_sampled = min(
             sum(1 for _ in itertools.islice(documents(corpus.valid), _MOST_SAMPLED)) for corpus in corpora
         )
-        study = study_tokenizers(corpora[0], corpora[1], folder, num_sampled=num_sampled, say=self.say)
-        write_study(study, folder)
+        save_study(study_tokenizers(one, other, folder, num_sampled=num_sampled, say=self.say), folder)
 
-    def _budget(self, data: DataConfig, scale: Scale) -> "Budget":
-        """Return the budget of a run; chosen once, since a run that was cut off goes on only with the same config."""
+    def _budget(self, data: DataConfig, scale: Scale) -> Budget:
+        """Return the budget of a run: its share of the time that there is for all."""
         minutes = self.config.minutes or scale.minutes
         if minutes is None:
-            return Budget(tokens=None, overrides=self.config.overrides)
+            return Budget(tokens=None)
         path = self.config.out / "budget.json"
-        if path.exists():
-            known = json.loads(path.read_text(encoding="utf-8"))
-            if known["minutes"] != minutes or known["sweeps"] != list(self.config.sweeps):
-                raise ValueError(
-                    f"{path} was made for {known['minutes']:g} minutes and {', '.join(known['sweeps'])}; ask for the "
-                    "same, or choose another directory (--out)"
-                )
-            return Budget(tokens=int(known["tokens"]), overrides=self.config.overrides)
+        asked = {"minutes": minutes, "sweeps": list(self.config.sweeps)}
+        known = read_budget(path, asked)
+        if known is not None:
+            return known
         self.say("measuring this machine's speed")
-        tokens, tokens_per_s = self._affordable_tokens(data, minutes)
-        facts = {
-            "minutes": minutes,
-            "sweeps": list(self.config.sweeps),
-            "tokens": tokens,
-            "tokens_per_s": round(tokens_per_s, 1),
-        }
-        write_file(path, (json.dumps(facts) + "\n").encode())
-        return Budget(tokens=tokens, overrides=self.config.overrides)
-
-    def _affordable_tokens(self, data: DataConfig, minutes: float) -> tuple[int, float]:
-        """Return how many tokens each run can see if all of them are to be done in time, and the speed."""
         base = load_recipe("base", preset=self.config.preset, overrides=self.config.overrides).with_vocab_of(data)
         plan = base.config(base.variants[0], 0, data=data, run_dir=self.config.out / "unused")
-        tokens_per_s = measure_tokens_per_s(dataclasses.replace(plan, compile=False), num_steps=6, num_warmup_steps=2)
-        shares = float(_EXTRA_RATES)
+        tokens, tokens_per_s = affordable_tokens(
+            dataclasses.replace(plan, compile=False), seconds=60 * minutes, num_runs=self._num_runs(plan.batch_size)
+        )
+        if tokens <= FEWEST_STEPS * plan.tokens_per_step:
+            self.say(f"{minutes:g} minutes are too short for all runs; each gets its fewest tokens, {tokens:,}")
+        return write_budget(path, asked, tokens=tokens, tokens_per_s=tokens_per_s)
+
+    def _num_runs(self, batch_size: int) -> float:
+        """Return how many runs there will be, as multiples of one at this batch size."""
+        total = float(_EXTRA_RATES)
         for name in self.config.sweeps:
             recipe = load_recipe(name, preset=self.config.preset, overrides=self.config.overrides)
             for variant in recipe.variants:
-                ratio = variant.settings.get("batch_size", plan.batch_size) / plan.batch_size
-                shares += len(recipe.seeds) * (ratio if recipe.mixed_budgets else 1.0)
-        held_out = _NUM_VALIDATIONS * _VALID_COST * _num_ids(data)
-        tokens = minutes * 60 * tokens_per_s / shares - held_out
-        fewest = _FEWEST_STEPS * plan.tokens_per_step
-        if tokens < fewest:
-            self.say(f"{minutes:g} minutes are too short for all runs; each gets its fewest tokens, {fewest:,}")
-        return max(fewest, round(tokens)), tokens_per_s
+                ratio = variant.settings.get("batch_size", batch_size) / batch_size
+                total += len(recipe.seeds) * (ratio if recipe.mixed_budgets else 1.0)
+        return total
 
-    def _recipe(self, name: str, budget: "Budget", *, lr: float | None = None) -> Recipe:
+    def _recipe(self, name: str, budget: Budget, *, lr: float | None = None) -> Recipe:
         plain = load_recipe(name, preset=self.config.preset, overrides=self.config.overrides)
         overrides = [*budget.settings(plain)]
         if lr is not None and name != "main-experiment":
@@ -267,7 +246,7 @@ class AnswerSheet:
         base = load_recipe("base", preset=self.config.preset, overrides=[*overrides, *self.config.overrides])
         return ablations_of(base, preset=self.config.preset)
 
-    def _best_rate(self, data: DataConfig, budget: "Budget") -> float:
+    def _best_rate(self, data: DataConfig, budget: Budget) -> float:
         self.say("learning rate")
         recipe = self._recipe("learning-rate", budget)
         outcomes = bracket_rates(recipe, self.execute, data=data, out=self.config.out / "runs" / "learning-rate")
@@ -276,70 +255,34 @@ class AnswerSheet:
             raise ValueError("no learning rate was stable; look at the runs with `cs336 runs list`")
         return min(losses, key=lambda rate: losses[rate])
 
-    def _sweep(self, name: str, data: DataConfig, budget: "Budget", *, lr: float) -> list[Outcome]:
+    def _sweep(self, name: str, data: DataConfig, budget: Budget, *, lr: float) -> list[Outcome]:
         recipe = self._recipe(name, budget, lr=lr)
         self.say(recipe.title.lower())
         out = self.config.out / "runs" / name
         if name == "main-experiment":
-            return bracket_rates(recipe, self.execute, data=data, out=out)
+            return bracket_rates(recipe, self.execute, data=data, out=out, to_edge=False)
         runs = plan_sweep(recipe, data=data, out=out)
         record_sweep(recipe, out)
         return run_sweep(runs, self.execute)
 
-    def _study_generation(self, scale: Scale) -> Path:
-        """Let the run with the lowest loss write; return it."""
+    def _study_generation(self, scale: Scale) -> None:
+        """Let the run with the lowest loss write."""
         name = "best" if "best" in self.config.sweeps else "learning-rate"
         out = self.config.out / "runs" / name
         run_dir = _lowest_run(out)
         if not (run_dir / GENERATION_FILE).exists():
             self.say(f"generation with {run_dir}")
             study_generation(run_dir, scale.generation)
-        return run_dir
 
-    def _report(self, first: Texts, second: Texts, writer: Path) -> dict[str, Path]:
-        out = self.config.out
-        lead = [
-            f"All experiments at the preset `{self.config.preset}`. First corpus: {first.name}; second corpus, for the "
-            f"main experiment: {second.name}. Losses of different tokenizers cannot be compared in nats/token, only in "
-            "bits/byte.",
-        ]
-        before = [tokenizer_section(out / "tokenizers"), toy_section()]
-        after = [generation_section(writer, read_generation(writer))]
-        places: Sequence[Path] = [out / "runs" / name for name in SWEEPS if (out / "runs" / name).exists()]
-        return write_report(places, out / "report", title="Answer sheet", lead=lead, before=before, after=after)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What a run may see.
-
-    Attributes:
-        tokens: Tokens a run; None leaves what the recipe says.
-        overrides: For every run.
-    """
-
-    tokens: int | None
-    overrides: tuple[str, ...] = ()
-
-    def settings(self, recipe: Recipe) -> list[str]:
-        """Return the overrides that bring a recipe to this budget, with a warm-up and validations that fit it."""
-        if self.tokens is None:
-            return []
-        data = DataConfig(train="unused")
-        shape = recipe.config(recipe.variants[0], recipe.seeds[0], data=data, run_dir="unused")
-        num_steps = -(-self.tokens // shape.tokens_per_step)
-        length = [f"steps={num_steps}"] if recipe.mixed_budgets else [f"tokens={self.tokens}"]
-        return [
-            *length,
-            f"schedule.warmup_steps={max(1, num_steps // 20)}",
-            f"eval_every={-(-num_steps // _NUM_VALIDATIONS)}",
-            f"checkpoint_every={-(-num_steps // 2)}",
-            f"log_every={max(1, num_steps // 50)}",
-        ]
-
-
-def _num_ids(data: DataConfig) -> int:
-    return 0 if data.valid is None else len(np.load(data.valid, mmap_mode="r"))
+    def _sheet(self, first: Texts, second: Texts) -> Sheet:
+        return Sheet(
+            title="Answer sheet",
+            lead=(
+                f"All experiments at the preset `{self.config.preset}`. First corpus: {first.name}; second corpus, for "
+                f"the main experiment: {second.name}.",
+            ),
+            corpora={"data-1": first.name, "data-2": second.name},
+        )
 
 
 def _lowest_run(out: Path) -> Path:

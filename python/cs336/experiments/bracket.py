@@ -22,11 +22,12 @@ _STEP = 2.0
 _ROUNDING = 1 + 1e-6
 
 
-def next_rates(losses: Mapping[float, float | None]) -> list[float]:
+def next_rates(losses: Mapping[float, float | None], *, to_edge: bool = True) -> list[float]:
     """Return the rates to try next; none once the best lies inside and divergence is bracketed.
 
     Args:
         losses: Mean loss by rate; None where a run diverged.
+        to_edge: Go upward until training breaks, rather than until the highest rate is not the best.
     """
     rates = sorted(losses)
     stable = {rate: loss for rate, loss in losses.items() if loss is not None}
@@ -36,7 +37,7 @@ def next_rates(losses: Mapping[float, float | None]) -> list[float]:
     wanted = [
         math.sqrt(low * high) for low, high in itertools.pairwise(rates) if high / low > _STEP * _ROUNDING
     ]  # one halving a round: a gap that stays too wide is halved again
-    if losses[rates[-1]] is not None:
+    if losses[rates[-1]] is not None and (to_edge or best == rates[-1]):
         wanted.append(rates[-1] * _STEP)
     if best == rates[0]:
         wanted.append(rates[0] / _STEP)
@@ -65,6 +66,7 @@ def bracket_rates(
     *,
     data: DataConfig,
     out: str | Path,
+    to_edge: bool = True,
     max_rates: int = 16,
     on_skip: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -75,6 +77,7 @@ def bracket_rates(
         execute: Does runs.
         data: What to train on.
         out: Directory of the runs.
+        to_edge: Search for the edge of stability as well as for the best rate.
         max_rates: Give up beyond so many rates.
         on_skip: Told of runs that are done already.
 
@@ -91,7 +94,7 @@ def bracket_rates(
         runs = plan_sweep(recipe, data=data, out=out)
         outcomes = sorted(run_sweep(runs, execute, on_skip=on_skip), key=lambda each: each.planned.config.optim.lr)
         losses = losses_by_rate(outcomes)
-        wanted = next_rates(losses) if losses else []
+        wanted = next_rates(losses, to_edge=to_edge) if losses else []
         if not wanted or len(recipe.variants) + len(wanted) > max_rates:
             return outcomes
         on_skip = None  # what this call has done itself is no news

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from cs336.experiments.demo import standard_library, write_corpus
+from cs336.experiments.gathering import standard_library, write_corpus
 
 
 @dataclass(frozen=True, kw_only=True)

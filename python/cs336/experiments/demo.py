@@ -1,17 +1,13 @@
 """The whole pipeline on real input within minutes: text, tokenizer, token files, language model, generated text.
 
-Without `text` the corpus is the source of the running Python's standard library, which every machine has. Left out are
-what is no library code: its tests (many distributions do not ship them), installed packages, and the directories that
-hold generated tables and documentation as string literals.
+Without `text` the corpus is the source of the running Python's standard library, which every machine has.
 """
 
 import dataclasses
-import hashlib
 import math
 import shutil
-import sysconfig
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +15,8 @@ from typing import Any, Protocol
 
 from cs336.accounting import count_parameters
 from cs336.config import DataConfig, OptimConfig, ScheduleConfig, TrainConfig
+from cs336.experiments.documents import END_OF_TEXT
+from cs336.experiments.gathering import standard_library, write_corpus
 from cs336.generate import generate
 from cs336.model import ModelConfig, TransformerLM
 from cs336.tokenizer import Tokenizer, train_bpe
@@ -31,10 +29,6 @@ from cs336.train.loop import train
 from cs336.train.progress import TrainResult
 from cs336.train.runlog import read_metrics
 
-END_OF_TEXT = "<|endoftext|>"
-SKIPPED_DIRECTORIES = frozenset(
-    {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data", "__pycache__"}
-)
 _SMALLEST_VOCAB = 257
 # On two cores of a CPU: seconds to compile the demo's step with an empty cache, and again from it when the run begins;
 # how many times as fast the step is then; seconds for a sampled token.
@@ -147,13 +141,6 @@ class DemoResult:
     paths: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Corpus:
-    num_documents: int
-    num_skipped: int
-    num_bytes: int
-
-
 @dataclass
 class _Clock:
     """Wall clock by stage."""
@@ -242,66 +229,6 @@ def _check(config: DemoConfig) -> None:
     for path in config.text:
         with path.open("rb"):
             pass
-
-
-def standard_library() -> list[Path]:
-    """Return the source files of the running Python's standard library, without `SKIPPED_DIRECTORIES`."""
-    root = Path(sysconfig.get_path("stdlib"))
-    files = (path for path in root.rglob("*.py") if not SKIPPED_DIRECTORIES & set(path.relative_to(root).parts[:-1]))
-    return sorted(files)
-
-
-def write_corpus(files: Sequence[Path], run_dir: Path, *, valid_share: float) -> _Corpus:
-    """Write `train.txt` and `valid.txt`, each document followed by the special token.
-
-    A file may hold several documents, with the special token between them. On which side a document falls depends on
-    its text alone. Files that are not UTF-8 and empty documents are skipped and counted.
-
-    Raises:
-        OSError: A file cannot be read or written.
-        ValueError: There are fewer than two documents of text.
-    """
-    parts: tuple[list[str], list[str]] = ([], [])
-    num_skipped = 0
-    for file in files:
-        try:
-            documents = file.read_bytes().decode().split(END_OF_TEXT)
-        except UnicodeDecodeError:
-            documents = []
-        documents = [document for document in documents if document.strip()]
-        num_skipped += not documents
-        for document in documents:
-            parts[_is_held_out(document, valid_share)].append(document)
-    _balance(parts, files)
-    sizes = []
-    for name, documents in zip(("train", "valid"), parts, strict=True):
-        content = "".join(document + END_OF_TEXT for document in documents).encode()
-        write_file(run_dir / f"{name}.txt", content)
-        sizes.append(len(content))
-    return _Corpus(num_documents=sum(map(len, parts)), num_skipped=num_skipped, num_bytes=sum(sizes))
-
-
-def _is_held_out(document: str, share: float) -> bool:
-    digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
-
-
-def _balance(parts: tuple[list[str], list[str]], files: Sequence[Path]) -> None:
-    """See to it that neither side is empty: a single document is cut in two, of several one changes sides."""
-    train, valid = parts
-    if not train and not valid:
-        raise ValueError(f"no text found in {len(files)} files; give UTF-8 text files with --text")
-    if train and valid:
-        return
-    full, empty = (train, valid) if train else (valid, train)
-    if len(full) > 1:
-        empty.append(full.pop())
-        return
-    document = full.pop()
-    cut = document.find("\n", len(document) * 9 // 10) + 1 or len(document) * 9 // 10
-    train[:], valid[:] = [document[:cut]], [document[cut:]]
-    if not (document[:cut] and document[cut:].strip()):
-        raise ValueError(f"{files[0]} is too short to learn from: {len(document)} characters")
 
 
 def _train_tokenizer(config: DemoConfig, run_dir: Path, observer: Observer) -> Tokenizer:

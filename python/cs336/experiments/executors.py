@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cs336._extras import require_extra
 from cs336.config import TrainConfig, to_toml
 from cs336.experiments.sweep import PlannedRun, outcome_of
@@ -49,8 +47,6 @@ class InTurn:
             InterruptedSweepError: A signal came; the run under way has saved.
         """
         for index, run in enumerate(runs):
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()  # what is recorded is to be this run's own
             with self.show(run, index, len(runs)) as on_record:
                 result = main(run.config, resume=True, on_record=on_record)
             if result.signal is not None:

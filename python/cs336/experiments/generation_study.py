@@ -162,10 +162,14 @@ def words(writings: Sequence[Writing]) -> list[str]:
         f"an id; nearest to both is {nearest.name} ({nearest.repeated:.1%}, {nearest.loss:.3f}).",
         f"{_capital(dullest.name)} repeats most ({dullest.repeated:.1%}); {wildest.name} strays furthest from what the "
         f"model holds likely ({wildest.loss:.3f} nats an id).",
-        f"Of {settings[0].num_texts} texts a setting, {min(each.ended for each in settings):.0%} to "
-        f"{max(each.ended for each in settings):.0%} end by themselves within the limit; {reference.ended:.0%} of the "
-        "held-out ones do.",
+        f"{_share_ended(settings)} end by themselves within the limit; of the held-out ones {reference.ended:.0%} do.",
     ]
+
+
+def _share_ended(settings: Sequence[Writing]) -> str:
+    least, most = (choose(each.ended for each in settings) for choose in (min, max))
+    between = f"{least:.0%}" if least == most else f"Between {least:.0%} and {most:.0%}"
+    return f"{between} of {settings[0].num_texts} texts a setting"
 
 
 def _capital(text: str) -> str:

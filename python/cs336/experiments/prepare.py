@@ -13,19 +13,18 @@ For compressed files, JSON lines, parquet or more than one machine there is `cs3
 
 import hashlib
 import json
-import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from cs336.experiments.documents import END_OF_TEXT, documents, is_held_out
 from cs336.experiments.golden import check_golden
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.train.durable import write_file
 
-END_OF_TEXT = "<|endoftext|>"
 Progress = Callable[[str, int, int], object]
 _COPY_BYTES = 8 << 20
 
@@ -222,7 +221,7 @@ def _split(config: PrepareConfig, train: Path, valid: Path, progress: Progress |
         sinks: tuple[BinaryIO, BinaryIO] = (kept, held_out)
         for path in config.train:
             for document in documents(path):
-                side = _is_held_out(document, config.valid_share)
+                side = is_held_out(document, config.valid_share)
                 sinks[side].write(document + END_OF_TEXT.encode())
                 counts[side] += 1
                 done += len(document) + len(END_OF_TEXT)
@@ -235,33 +234,6 @@ def _split(config: PrepareConfig, train: Path, valid: Path, progress: Progress |
         )
     for aside, path in zip(asides, (train, valid), strict=True):
         aside.replace(path)
-
-
-def documents(path: Path) -> Iterator[bytes]:
-    """Return the documents of a text file one by one, without the special token and without those that are blank.
-
-    A document is what stands between two special tokens; line feeds beside them stay, since they are text.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    end_of_text = END_OF_TEXT.encode()
-    if path.stat().st_size == 0:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        begin = 0
-        while begin < len(text):
-            end = text.find(end_of_text, begin)
-            end = len(text) if end < 0 else end
-            document = text[begin:end]
-            if document.strip():
-                yield document
-            begin = end + len(end_of_text)
-
-
-def _is_held_out(document: bytes, share: float) -> bool:
-    digest = hashlib.blake2b(document, digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
 
 
 def _tokenizer(config: PrepareConfig, record: _Record, text: Path, progress: Progress | None) -> Tokenizer:

@@ -24,7 +24,7 @@ class Row:
         num_tokens: Tokens that each run sees.
         tokens_per_s: Mean training speed.
         elapsed_s: Mean wall clock.
-        memory_bytes: Most memory that a run held on its GPU; None on a CPU, where runs share a process.
+        memory_bytes: Most memory that a run held: on a GPU its own, else the whole process's; None if unknown.
         run_dirs: The runs.
     """
 
@@ -85,13 +85,15 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> Row:
         num_tokens=outcomes[0].planned.num_tokens,
         tokens_per_s=statistics.fmean(speeds) if speeds else None,
         elapsed_s=statistics.fmean(summary.elapsed_s for summary in done) if done else None,
-        memory_bytes=max(filter(None, map(_gpu_memory, done)), default=None),
+        memory_bytes=max(filter(None, map(_peak_memory, done)), default=None),
         run_dirs=tuple(str(outcome.planned.run_dir) for outcome in outcomes),
     )
 
 
-def _gpu_memory(run: RunSummary) -> int | None:
-    if not str(run.facts.get("device", "")).startswith("cuda"):
+def _peak_memory(run: RunSummary) -> int | None:
+    """Return a run's peak of memory, if what it recorded is its own and not that of runs before it in its process."""
+    is_own = run.facts.get("memory_of") == "run" or str(run.facts.get("device", "")).startswith("cuda")
+    if not is_own:
         return None
     return max((record.get("memory_bytes") or 0 for record in read_metrics(run.path)), default=None)
 

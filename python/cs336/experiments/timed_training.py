@@ -1,10 +1,8 @@
 """Training a tokenizer under the clock, in a process that does nothing else, so that its peak of memory tells."""
 
-import resource
-import sys
 import time
-from pathlib import Path
 
+from cs336._memory import peak_resident_bytes
 from cs336.tokenizer import Tokenizer, train_bpe
 
 
@@ -24,15 +22,6 @@ def timed_training(text: str, vocab_size: int, special_token: str, path: str) ->
     )
     elapsed_s = time.perf_counter() - begin
     counted_s = last_s.get("count", begin) - begin
-    peak_bytes = _peak_bytes()
+    peak_bytes = peak_resident_bytes() or 0
     Tokenizer(vocab, merges, [special_token]).save(path)
     return elapsed_s, {"count": counted_s, "merge": elapsed_s - counted_s}, peak_bytes
-
-
-def _peak_bytes() -> int:
-    """Return the most memory that this process held; `getrusage` alone would count what its parent held at the fork."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -7,143 +7,27 @@ sample of documents would move the number.
 
 import multiprocessing
 import os
-import re
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from cs336.experiments.prepare import END_OF_TEXT, documents
+from cs336.experiments.documents import END_OF_TEXT, documents
 from cs336.experiments.timed_training import timed_training
+from cs336.experiments.tokenizer_facts import Compression, Corpus, Shared, Storage, Study, Throughput, Training
 from cs336.tokenizer import Tokenizer
-from cs336.tokenizer.inspection import Overlap, ScriptFacts, compare, spell_listed, text_facts, vocabulary_facts
+from cs336.tokenizer.inspection import ScriptFacts, compare, spell_listed, text_facts, vocabulary_facts
 
 PILE_BYTES = 825 * 10**9
 NUM_RESAMPLES = 1000
 _BY_SCRIPT_BYTES = 4 << 20  # of the held-out text: enough for shares, little to hold
+_LEAST_TIMED_BYTES = 8 << 20
 _ROUNDS = 3
-_WORD = re.compile(r" ?[^\W\d_]+")
-_REPEATED = re.compile(r" ?(.+?)\1+")
 Say = Callable[[str], object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """A corpus of the study.
-
-    Attributes:
-        name: As it is called in tables.
-        train: Text to train on, documents ended by `<|endoftext|>`.
-        valid: Held-out text.
-        vocab_size: Ids of its tokenizer.
-    """
-
-    name: str
-    train: Path
-    valid: Path
-    vocab_size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a tokenizer came to be.
-
-    Attributes:
-        corpus: Its name.
-        vocab_size: Ids that it has.
-        num_bytes: Text trained on.
-        elapsed_s: Wall clock, reading included.
-        stages_s: Wall clock of counting pretokens and of merging pairs.
-        peak_bytes: Most memory that the process held, Python included.
-        longest: The longest tokens, spelled out.
-        num_words: How many of them look like words: letters, after a space or not, and not one thing over and over.
-    """
-
-    corpus: str
-    vocab_size: int
-    num_bytes: int
-    elapsed_s: float
-    stages_s: dict[str, float]
-    peak_bytes: int
-    longest: tuple[str, ...]
-    num_words: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compression:
-    """Bytes a token of one tokenizer on one text.
-
-    Attributes:
-        tokenizer: The corpus that the tokenizer is of.
-        text: The corpus that the text is of.
-        num_documents: Documents measured.
-        bytes_per_token: All their bytes over all their tokens.
-        low: Lower end of the 95 % interval over documents.
-        high: Upper end.
-        tokens_per_document: Mean.
-    """
-
-    tokenizer: str
-    text: str
-    num_documents: int
-    bytes_per_token: float
-    low: float
-    high: float
-    tokens_per_document: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Throughput:
-    """Encoding speed, file to file.
-
-    Attributes:
-        tokenizer: The corpus that the tokenizer is of.
-        num_threads: Threads.
-        bytes_per_s: Median over rounds.
-        pile_s: Time for the Pile's 825 GB at that rate.
-    """
-
-    tokenizer: str
-    num_threads: int
-    bytes_per_s: float
-    pile_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """What ids take on disk, and why 16 bits are enough.
-
-    Attributes:
-        tokenizer: The corpus that the tokenizer is of.
-        greatest_id: The greatest id of its vocabulary.
-        dtype: The narrowest type that holds it.
-        bytes_per_text_byte: Size of the ids over the size of the text.
-    """
-
-    tokenizer: str
-    greatest_id: int
-    dtype: str
-    bytes_per_text_byte: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """All that was found; the first tokenizer or text of each pair is that of the first corpus."""
-
-    corpora: tuple[Corpus, Corpus]
-    trainings: tuple[Training, ...]
-    overlap: Overlap
-    sampled: tuple[Compression, ...]
-    whole: tuple[Compression, ...]
-    scripts: dict[str, list[ScriptFacts]]
-    throughput: tuple[Throughput, ...]
-    storage: tuple[Storage, ...]
-    paths: dict[str, str] = field(default_factory=dict)
 
 
 def study_tokenizers(
@@ -185,7 +69,7 @@ def study_tokenizers(
     return Study(
         corpora=corpora,
         trainings=tuple(trainings),
-        overlap=compare(tokenizers[first.name], tokenizers[second.name]),
+        overlap=_shared(tokenizers[first.name], tokenizers[second.name]),
         sampled=tuple(sampled),
         whole=tuple(whole),
         scripts={f"{a} on {b}": by_script(tokenizers[a], texts[b]) for a, b in pairs},
@@ -197,7 +81,6 @@ def study_tokenizers(
         storage=tuple(
             _storage(tokenizers[c.name], c.name, m) for c, m in zip(corpora, (whole[0], whole[3]), strict=True)
         ),
-        paths={corpus.name: str(out / f"{corpus.name}.json") for corpus in corpora},
     )
 
 
@@ -218,13 +101,7 @@ def train_apart(corpus: Corpus, path: Path) -> Training:
         stages_s=stages_s,
         peak_bytes=peak_bytes,
         longest=tuple(map(spell_listed, longest)),
-        num_words=sum(_is_word(token.decode(errors="replace")) for token in longest),
     )
-
-
-def _is_word(token: str) -> bool:
-    """Tell whether a token is letters, after a space or not, and not one thing over and over."""
-    return _WORD.fullmatch(token) is not None and _REPEATED.fullmatch(token) is None
 
 
 def measure(
@@ -232,8 +109,7 @@ def measure(
 ) -> Compression:
     """Measure bytes a token over documents, with a bootstrap interval over them."""
     sizes = np.array([len(text) for text in texts], np.float64)
-    encoded = tokenizer.encode_batch([text.decode() for text in texts])
-    counts = np.array([len(ids) for ids in encoded], np.float64)
+    counts = np.array([len(tokenizer.encode_array(text.decode())) for text in texts], np.float64)
     generator = np.random.default_rng(seed)
     picks = (generator.integers(len(texts), size=len(texts)) for _ in range(NUM_RESAMPLES))
     ratios = [sizes[pick].sum() / counts[pick].sum() for pick in picks]
@@ -249,7 +125,7 @@ def measure(
     )
 
 
-def by_script(tokenizer: Tokenizer, texts: Sequence[bytes]) -> list[ScriptFacts]:
+def by_script(tokenizer: Tokenizer, texts: Sequence[bytes]) -> tuple[ScriptFacts, ...]:
     """Return bytes a token by script, over documents up to some megabytes."""
     taken: list[str] = []
     size = 0
@@ -258,19 +134,35 @@ def by_script(tokenizer: Tokenizer, texts: Sequence[bytes]) -> list[ScriptFacts]
             break
         taken.append(text.decode())
         size += len(text)
-    return text_facts(tokenizer, "".join(taken)).scripts
+    return tuple(text_facts(tokenizer, "".join(taken)).scripts)
 
 
 def measure_speed(tokenizer: Tokenizer, corpus: Corpus, *, num_threads: int) -> Throughput:
-    """Encode the held-out text file to file, some rounds, and take the median rate."""
+    """Encode a text file to file, some rounds, and take the median rate.
+
+    The text is the held-out one, or that trained on where the held-out one is so short that starting would be timed.
+    """
+    text = corpus.valid if corpus.valid.stat().st_size >= _LEAST_TIMED_BYTES else corpus.train
     rates = []
     with tempfile.TemporaryDirectory() as folder:
         for index in range(_ROUNDS):
             begin = time.perf_counter()
-            stats = tokenizer.encode_file(corpus.valid, Path(folder) / f"{index}.npy", num_threads=num_threads)
+            stats = tokenizer.encode_file(text, Path(folder) / f"{index}.npy", num_threads=num_threads)
             rates.append(stats.num_bytes / (time.perf_counter() - begin))
     rate = statistics.median(rates)
-    return Throughput(tokenizer=corpus.name, num_threads=num_threads, bytes_per_s=rate, pile_s=PILE_BYTES / rate)
+    return Throughput(
+        tokenizer=corpus.name,
+        num_threads=num_threads,
+        num_bytes=text.stat().st_size,
+        bytes_per_s=rate,
+        pile_s=PILE_BYTES / rate,
+    )
+
+
+def _shared(first: Tokenizer, second: Tokenizer) -> Shared:
+    found = compare(first, second)
+    mine, others = (tuple(spell_listed(token.content) for token in tokens) for tokens in found.only)
+    return Shared(num_shared=found.num_shared, num_only=found.num_only, only=(mine, others))
 
 
 def _storage(tokenizer: Tokenizer, name: str, own: Compression) -> Storage:

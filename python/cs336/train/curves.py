@@ -60,6 +60,7 @@ def compare_curves(run_dirs: Sequence[str | Path], out: str | Path, *, title: st
         ValueError: A run has recorded no finite loss yet, or matplotlib does not know the format.
     """
     records = {Path(run_dir): read_metrics(run_dir) for run_dir in run_dirs}
+    names = _distinct_names(list(records))
     kind = "valid" if all(_losses(one, "valid") for one in records.values()) else "train"
     figure = Figure(figsize=(8, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -72,7 +73,7 @@ def compare_curves(run_dirs: Sequence[str | Path], out: str | Path, *, title: st
         per_step = last["tokens"] / max(1, last["step"])
         tokens, losses = [step * per_step for step, _ in points], [loss for _, loss in points]
         color, marker = _LINE_COLORS[index % len(_LINE_COLORS)], "o" if len(points) < _FEW else None
-        label = f"{run_dir.name}  {losses[-1]:.4f}"
+        label = f"{names[run_dir]}  {losses[-1]:.4f}"
         axes.plot(tokens, losses, color=color, linewidth=1.6, marker=marker, markersize=3.5, label=label)
         lows += points
     _frame(axes, lows)
@@ -83,6 +84,17 @@ def compare_curves(run_dirs: Sequence[str | Path], out: str | Path, *, title: st
     kind_in_words = {"valid": "validation loss", "train": "training loss"}[kind]
     axes.set_title(title or f"{kind_in_words} (the last value beside the name)", loc="left", color=_INK, pad=12)
     _save(figure, Path(out))
+
+
+def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return what tells paths apart: without the parts that all begin or end with, but never without a name."""
+    parts = [path.parts for path in paths]
+    shortest = min(map(len, parts))
+    is_shared = [len({each[index] for each in parts}) == 1 for index in range(shortest)]
+    is_shared_at_end = [len({each[-1 - index] for each in parts}) == 1 for index in range(shortest)]
+    first = next((index for index, shared in enumerate(is_shared) if not shared), shortest - 1)
+    cut = next((index for index, shared in enumerate(is_shared_at_end) if not shared), 0)
+    return {path: "/".join(each[first : len(each) - cut]) or path.name for path, each in zip(paths, parts, strict=True)}
 
 
 def _save(figure: Figure, out: Path) -> None:

@@ -133,6 +133,7 @@ class _Run:
             precision=precision,
             num_ranks=self.ranks.world_size,
             num_threads=torch.get_num_threads(),
+            memory_of=self.meter.memory_of,
             plan=dataclasses.asdict(self.learner.plan),
             num_parameters=sum(parameter.numel() for parameter in self.learner.model.parameters()),
             tokenizer_sha256=None if tokenizer is None else tokenizer.sha256,

@@ -1,22 +1,20 @@
 """How fast a run is, how near to what its device can do, and how much memory it takes."""
 
-import sys
 from typing import Any
 
 import torch
 
+from cs336._memory import peak_resident_bytes, reset_peak_resident
 from cs336.accounting import recognise_device, training_flops_per_token
 from cs336.config import TrainConfig
 from cs336.train.learner import Learner
 
-try:
-    import resource
-except ImportError:  # Windows has no such count
-    resource = None  # type: ignore[assignment]
-
 
 class Meter:
-    """Turns steps and seconds into what a record says about speed.
+    """Turns steps and seconds into what a record says about speed; its making is where the peak of memory begins.
+
+    Attributes:
+        memory_of: Whose peak of memory `read` tells: the `run`'s, or the `process`'s where that cannot begin anew.
 
     Args:
         config: Of the run.
@@ -30,6 +28,7 @@ class Meter:
         self._flops_per_token = training_flops_per_token(config.model)
         peak = _peak_flops(learner.device, learner.precision)
         self._peak_flops = None if peak is None else num_ranks * peak
+        self.memory_of = "run" if _reset_peak_memory(learner.device) else "process"
 
     def read(self, *, num_steps: int, seconds: float) -> dict[str, Any]:
         """Return tokens/s, the peak memory so far, and MFU where the device's peak is known.
@@ -50,10 +49,13 @@ def _peak_flops(device: torch.device, precision: str) -> float | None:
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Return the most memory this process has held: on a GPU by PyTorch's allocator, else resident; None if unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if resource is None:
-        return None
-    in_units = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return in_units if sys.platform == "darwin" else in_units * 1024
+    """Return the most memory held: on a GPU by PyTorch's allocator, else by the whole process; None if unknown."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes()
+
+
+def _reset_peak_memory(device: torch.device) -> bool:
+    """Let the peak begin anew, since runs of a sweep share a process; return whether that is possible."""
+    if device.type != "cuda":
+        return reset_peak_resident()
+    torch.cuda.reset_peak_memory_stats(device)
+    return True

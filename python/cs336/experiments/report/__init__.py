@@ -1,9 +1,10 @@
 """Runs -> tables, curves and words to read: Markdown, SVG, and one self-contained page.
 
-`studies` reads what there is, `figures` draws it, `document` says what stands in which order, `page` and `markdown`
-write that down.
+`studies` gathers the runs, `figures` draws them, `words` says what their numbers say; `sweeps`, `corpora`, `tokenizers`
+and `sections` make sections of that, `whole` puts these in order; `writing` writes the `document` down, by `markdown`
+and `page`.
 """
 
-from cs336.experiments.report.document import write_report
+from cs336.experiments.report.whole import write_report
 
 __all__ = ["write_report"]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MultipleLocator, NullLocator
 
 from cs336.experiments.report.studies import Study
 from cs336.experiments.sweep import Outcome
@@ -24,26 +24,31 @@ from cs336.train.runlog import read_metrics
 
 Axis = Literal["step", "tokens", "elapsed_s"]
 
-_COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#0e7490")
+COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#0e7490")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # told apart in print and by who sees colours alike
-_INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
+INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
 _MOST_POINTS = 120
+_SEEN_AS_A_LINE = 3  # points
 _LONG_DECIMAL = re.compile(r"(\d+\.\d\d)\d+")  # hundredths of a point are below what can be seen
 _TAG = re.compile(r"<[^>]*>")  # what stands between tags is read by people
 _INDENT = re.compile(r"^ +", re.MULTILINE)
+_TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)
+_MOST_TICKS = 6
+_HELD_UP = 3  # times the median of all runs
 _LABELS = {"step": "step", "tokens": "tokens", "elapsed_s": "wall clock"}
 
 
 def draw_curves(study: Study, axis: Axis) -> str:
     """Return the validation losses of a study's variants over steps, tokens or wall clock, a line a run."""
-    figure, axes = _figure()
+    figure, axes = blank_figure()
     names = list(dict.fromkeys(outcome.planned.variant.name for outcome in study.outcomes))
     ends: list[float] = []
     firsts: list[float] = []
+    lasts: list[float] = []
     for index, name in enumerate(names):
         style: dict[str, Any] = {
-            "color": _COLORS[index % len(_COLORS)],
-            "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
+            "color": COLORS[index % len(COLORS)],
+            "linestyle": _DASHES[index // len(COLORS) % len(_DASHES)],
             "linewidth": 1.5,
         }
         label: str | None = name
@@ -52,13 +57,15 @@ def draw_curves(study: Study, axis: Axis) -> str:
             if not points:
                 continue
             xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, label=label, **style)
+            marker = "o" if len(points) < _SEEN_AS_A_LINE else None
+            axes.plot(xs, ys, label=label, marker=marker, markersize=4, **style)
             label = None  # once a variant
             if outcome.state == "diverged":
                 axes.plot(xs[-1:], ys[-1:], marker="x", markersize=7, color=style["color"], linestyle="none")
             else:
                 ends.append(ys[-1])
             firsts.append(max(ys))
+            lasts.append(xs[-1])
     if ends:
         # the better half of the runs decides what is shown: one that ends far above would press the others together
         low, middle = min(ends), statistics.median(ends)
@@ -68,12 +75,15 @@ def draw_curves(study: Study, axis: Axis) -> str:
     axes.set_xlim(left=0)
     axes.set_xlabel(_LABELS[axis])
     axes.set_ylabel("validation loss, nats/token")
-    axes.xaxis.set_major_formatter(FuncFormatter(_clock) if axis == "elapsed_s" else EngFormatter(sep=""))
+    if axis == "elapsed_s":
+        _lay_out_time(axes, lasts)
+    else:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     columns = 2 if len(names) > 1 else 1
     figure.legend(
-        loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=_INK, handlelength=2.2
+        loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=INK, handlelength=2.2
     )
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def draw_response(study: Study, key: str) -> str:
@@ -81,7 +91,7 @@ def draw_response(study: Study, key: str) -> str:
 
     What diverged stands as a cross at the upper edge.
     """
-    figure, axes = _figure()
+    figure, axes = blank_figure()
     values = study.varied()[key]
     rows = sorted(study.rows, key=lambda row: values[row.name])
     _draw_response(axes, [(float(values[row.name]), row) for row in rows])
@@ -93,7 +103,7 @@ def draw_response(study: Study, key: str) -> str:
     axes.tick_params(axis="x", labelrotation=45 if len(ticks) > 6 else 0)
     axes.set_xlabel({"optim.lr": "learning rate", "batch_size": "batch size, sequences"}.get(key, key))
     axes.set_ylabel("final validation loss, nats/token")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def response_key(study: Study) -> str | None:
@@ -116,9 +126,9 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
     stable = [(x, row.mean, row) for x, row in points if row.mean is not None and not row.has_diverged]
     lowest: dict[float, float] = {}
     for x, mean, row in stable:
-        axes.errorbar(x, mean, yerr=row.spread, marker="o", markersize=5, color=_COLORS[0], capsize=3, linestyle="none")
+        axes.errorbar(x, mean, yerr=row.spread, marker="o", markersize=5, color=COLORS[0], capsize=3, linestyle="none")
         lowest[x] = min(mean, lowest.get(x, math.inf))
-    axes.plot(list(lowest), list(lowest.values()), color=_COLORS[0], linewidth=1.4)
+    axes.plot(list(lowest), list(lowest.values()), color=COLORS[0], linewidth=1.4)
     broken = [x for x, row in points if row.has_diverged]
     if broken:
         bottom, top = axes.get_ylim()
@@ -141,8 +151,8 @@ def _draw_response(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
             (x, lowest[x]),
             xytext=(0, -14),
             textcoords="offset points",
-            ha="center",
-            color=_COLORS[0],
+            ha="left" if x == min(lowest) else "center",  # not across the axis
+            color=COLORS[0],
         )
         bottom, top = axes.get_ylim()
         axes.set_ylim(bottom - 0.1 * (top - bottom), top)
@@ -158,7 +168,7 @@ def _points(outcome: Outcome, axis: Axis) -> list[tuple[float, float]]:
     return points if stride <= 1 else [*points[:-1:stride], points[-1]]
 
 
-def _figure() -> tuple[Figure, Axes]:
+def blank_figure() -> tuple[Figure, Axes]:
     """Return axes for a picture that is 4.7 inches wide: its 10-point letters stay legible at a phone's 360 pixels."""
     with mpl.rc_context({"font.size": 11}):
         figure = Figure(figsize=(4.7, 3.7), layout="constrained")
@@ -168,13 +178,13 @@ def _figure() -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
         spine.set_color("#94a3b8")
-    axes.tick_params(colors=_INK, labelsize=10)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
+    axes.tick_params(colors=INK, labelsize=10)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
     """Return the figure as SVG text: letters stay letters, and nothing in it depends on the time or on chance."""
     buffer = io.StringIO()
     fonts: dict[Any, Any] = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
@@ -183,6 +193,15 @@ def _svg(figure: Figure) -> str:
     text = buffer.getvalue()
     shorter = _TAG.sub(lambda tag: _LONG_DECIMAL.sub(r"\1", tag[0]), text[text.index("<svg") :])
     return _INDENT.sub("", shorter)
+
+
+def _lay_out_time(axes: Axes, lasts: Sequence[float]) -> None:
+    """Put ticks at full minutes or hours; let a run that was held up for long leave the picture at its right edge."""
+    right = min(max(lasts, default=1.0), _HELD_UP * statistics.median(lasts or [1.0])) * 1.03
+    axes.set_xlim(right=right)
+    step = next((step for step in _TIME_STEPS if right / step <= _MOST_TICKS), _TIME_STEPS[-1])
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(_clock))
 
 
 def _clock(seconds: float, _: int) -> str:

@@ -1,5 +1,6 @@
 """A report as Markdown, with its figures in files beside it."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -29,17 +30,16 @@ def _section(section: "Section") -> Iterator[str]:
             (f"**{cells[0]}**", *cells[1:]) if index == table.marked else cells
             for index, cells in enumerate(table.rows)
         ]
+        if table.caption:
+            yield f"{table.caption}:\n"
         yield markdown(table.header, rows)
     for picture in section.pictures:
         yield f"![{picture.caption}]({picture.name}.svg)\n"
     for headline, text in section.blocks:
-        fence = "`" * max(3, 1 + _longest_fence(text))
+        fence = "`" * max(3, 1 + longest_run(text, "`"))
         yield f"{headline}\n\n{fence}text\n{text}\n{fence}\n"
 
 
-def _longest_fence(text: str) -> int:
-    longest = length = 0
-    for character in text:
-        length = length + 1 if character == "`" else 0
-        longest = max(longest, length)
-    return longest
+def longest_run(text: str, character: str) -> int:
+    """Return how often a character stands in a row at most."""
+    return max((len(run) for run in re.findall(f"{re.escape(character)}+", text)), default=0)

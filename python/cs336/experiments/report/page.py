@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cs336.experiments.report.document import Document, Picture, Section, Table
 
 _BREAKS = re.compile(r"[/=]|,(?=\D)")  # not inside 1,000
+_CODE = re.compile(r"(`+) ?(.+?) ?\1(?!`)")  # as in Markdown
 
 
 def as_page(document: "Document") -> str:
@@ -24,7 +25,7 @@ def as_page(document: "Document") -> str:
     )
     return template.substitute(
         title=escape(document.title),
-        lead="".join(f"<p>{escape(sentence)}</p>" for sentence in document.lead),
+        lead="".join(f"<p>{_prose(sentence)}</p>" for sentence in document.lead),
         links=links,
         sections="\n".join(_section(index, section) for index, section in enumerate(document.sections)),
     )
@@ -41,12 +42,17 @@ def _body(section: "Section") -> Iterator[str]:
     if section.question:
         yield f'<p class="question">{escape(section.question)}</p>'
     if section.words:
-        yield "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in section.words) + "</ul>"
+        yield "<ul>" + "".join(f"<li>{_prose(sentence)}</li>" for sentence in section.words) + "</ul>"
     yield from (_table(table) for table in section.tables)
     if section.pictures:
         yield '<div class="figures">' + "".join(map(_picture, section.pictures)) + "</div>"
     for headline, text in section.blocks:
         yield f'<figure class="sample"><figcaption>{escape(headline)}</figcaption><pre>{escape(text)}</pre></figure>'
+
+
+def _prose(sentence: str) -> str:
+    """Return a sentence with what stands between backticks as code."""
+    return _CODE.sub(r"<code>\2</code>", escape(sentence))
 
 
 def _table(table: "Table") -> str:
@@ -59,8 +65,11 @@ def _table(table: "Table") -> str:
         rows.append(
             f'<tr{mark}><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
         )
-    body = "".join(rows)
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
+    return (
+        f'{caption}<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def _breakable(cell: str) -> str:

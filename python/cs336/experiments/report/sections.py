@@ -1,70 +1,13 @@
-"""Sections of a report that are not about sweeps: the tokenizer study, the toy of SGD, generation."""
+"""Sections of a report that are not about sweeps: the toy of SGD, generation."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cs336.experiments import generation_study, toy_sgd
-from cs336.experiments.report.document import Picture, Section, Table
-from cs336.experiments.table import duration_text
+from cs336.experiments.report.document import Section, Table
 
 _SHOWN_CHARACTERS = 700
-
-
-def tokenizer_section(folder: Path) -> Section:
-    """Return the tokenizer study in short; `study.md` in its folder has all of it.
-
-    Raises:
-        OSError: There is no study.
-    """
-    study: dict[str, Any] = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    trainings = tuple(
-        (
-            each["corpus"],
-            f"{each['num_bytes']:,}",
-            f"{each['vocab_size']:,}",
-            f"{each['elapsed_s']:.2f} s",
-            f"{each['peak_bytes'] / 1e6:,.0f} MB",
-            each["longest"][0] if each["longest"] else "",
-        )
-        for each in study["trainings"]
-    )
-    compressions = tuple(
-        (
-            f"{each['tokenizer']} on {each['text']}",
-            f"{each['bytes_per_token']:.3f}",
-            f"{each['low']:.3f} to {each['high']:.3f}",
-            f"{each['num_documents']:,}",
-        )
-        for each in study["whole"]
-    )
-    speeds = tuple(
-        (
-            each["tokenizer"],
-            str(each["num_threads"]),
-            f"{each['bytes_per_s'] / 1e6:,.0f} MB/s",
-            duration_text(each["pile_s"]),
-        )
-        for each in study["throughput"]
-    )
-    svg = (folder / "compression.svg").read_text(encoding="utf-8")
-    return Section(
-        title="Tokenizers",
-        question="How well does a vocabulary fit its own corpus, and the other?",
-        tables=(
-            Table(header=("trained on", "bytes", "vocabulary", "time", "peak memory", "longest token"), rows=trainings),
-            Table(
-                header=("tokenizer and held-out text", "bytes/token", "95 % interval", "documents"), rows=compressions
-            ),
-            Table(header=("tokenizer", "threads", "file to file", "the Pile, 825 GB (h:mm:ss)"), rows=speeds),
-        ),
-        pictures=(
-            Picture(
-                name="tokenizers", svg=svg[svg.index("<svg") :], caption="Tokenizers: bytes a token of held-out text"
-            ),
-        ),
-    )
+_SHOWN_LINES = 24
 
 
 def toy_section() -> Section:
@@ -96,4 +39,6 @@ def generation_section(run_dir: Path, writings: Sequence[generation_study.Writin
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS].rstrip() + " …"
+    """Return the beginning of a text: a page of it says what all of it says."""
+    begin = "\n".join(text[:_SHOWN_CHARACTERS].splitlines()[:_SHOWN_LINES])
+    return text if len(begin) >= len(text.rstrip()) else begin.rstrip() + " …"

@@ -35,6 +35,7 @@ class Study:
         question: What they are to answer; empty if nobody asked.
         outcomes: The runs, variant by variant, the baseline first.
         mixed_budgets: They see different numbers of tokens, and somebody wanted that.
+        not_begun: Variants that were planned and of which no run exists.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Study:
     question: str
     outcomes: tuple[Outcome, ...]
     mixed_budgets: bool
+    not_begun: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -98,6 +100,7 @@ def _study(folder: Path, outcomes: list[Outcome]) -> Study:
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
     order = {name: index for index, name in enumerate(facts.get("variants", ()))}
+    begun = {outcome.planned.variant.name for outcome in outcomes}
     outcomes.sort(key=lambda each: (order.get(each.planned.variant.name, len(order)), each.planned.seed))
     return Study(
         folder=folder,
@@ -105,4 +108,5 @@ def _study(folder: Path, outcomes: list[Outcome]) -> Study:
         question=str(facts.get("question", "")),
         outcomes=tuple(outcomes),
         mixed_budgets=bool(facts.get("mixed_budgets", False)),
+        not_begun=tuple(name for name in order if name not in begun),
     )

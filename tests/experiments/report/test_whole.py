@@ -1,6 +1,8 @@
 import base64
 import dataclasses
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -14,9 +16,8 @@ from cs336.experiments.report.document import Document, Section, Table
 from cs336.experiments.report.markdown import as_markdown
 from cs336.experiments.report.page import as_page
 from cs336.experiments.report.studies import gather
-from cs336.experiments.report.words import findings
+from cs336.experiments.report.whole import Sheet
 from cs336.experiments.sweep import plan_sweep, record_sweep, run_sweep
-from cs336.experiments.table import tabulate
 from cs336.train.history import add_note
 from cs336.train.loop import train
 
@@ -74,16 +75,6 @@ def test_runs_are_gathered_into_their_sweeps_with_the_question_asked(runs_dir):
     assert [row.name for row in studies["rates"].rows] == ["lr=0.001", "lr=0.01", "lr=1e+30"]
     assert studies["rates"].varied().keys() == {"optim.lr"}
     assert [row.name for row in studies["runs"].rows] == ["alone"]
-
-
-def test_findings_follow_from_the_numbers(runs_dir):
-    study = next(study for study in gather([runs_dir]) if study.folder.name == "rates")
-    text = " ".join(findings(study))
-    best = tabulate(study.outcomes)[1]
-    assert f"lowest loss is {best.mean:.4f} nats/token, of lr=0.01" in text
-    assert "edge of stability lies between 0.01 and 1e+30" in text
-    assert "Diverged: lr=1e+30." in text
-    assert "no longer learn" not in text  # a low rate that is slow is no rate that is too high
 
 
 def test_the_page_is_whole_and_needs_no_other_file(report):
@@ -144,6 +135,30 @@ def test_names_may_break_and_numbers_may_not():
     assert "runs/<wbr>lr=<wbr>1" in page
     assert "1,000" in page
     assert "a,<wbr>b" in page
+
+
+def test_sweeps_of_the_same_name_have_pictures_of_their_own(runs_dir, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(runs_dir / "rates", tmp_path / name / "rates")
+    sweep = json.loads((runs_dir / "rates" / "sweep.json").read_text())
+    sweep["variants"].append("lr=3")
+    (tmp_path / "one" / "rates" / "sweep.json").write_text(json.dumps(sweep))
+    text = write_report([tmp_path / "one", tmp_path / "two"], tmp_path / "out")["markdown"].read_text()
+    names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(set(names)) == len(names) == 8
+    assert text.count("Not begun: lr=3.") == 1
+
+
+def test_an_answer_sheet_says_what_a_report_on_it_begins_with(runs_dir, tmp_path):
+    copy = tmp_path / "all"
+    shutil.copytree(runs_dir, copy)
+    Sheet(title="Answers", lead=("On two corpora.",), corpora={"data-1": "stories"}).save(copy)
+    text = write_report([copy], tmp_path / "out", lead=("Made by hand.",))["markdown"].read_text()
+    assert text.startswith("# Answers\n\nMade by hand.\n\nOn two corpora.\n")
+    assert "## SGD on a toy" in text
+    (copy / "sheet.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"sheet\.json is damaged .*; remove it, or let `cs336 experiments all`"):
+        write_report([copy], tmp_path / "out")
 
 
 def test_no_runs_are_an_error_that_says_what_makes_them(tmp_path):
