@@ -138,6 +138,7 @@ def test_ctrl_c_raises_keyboard_interrupt_within_a_second(tmp_path, work):
         text = "".join(letters) + "\\n"
         text *= 120
         open(path, "w").write(text)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
         print("ready", flush=True)
         try:
             while True:
