@@ -3,8 +3,6 @@
 use std::ops::Range;
 
 use super::cache::MAX_SCRATCH;
-use super::merge::reserve;
-use super::text::append;
 use super::{CacheGuard, Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::Result;
@@ -44,7 +42,7 @@ impl Tokenizer {
         let ranges = chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES);
         let mut ids = Vec::new();
         // More than English comes to, less than Thai: what is not used is not touched.
-        reserve(&mut ids, text.len() / 2 + 1)?;
+        memory::reserve(&mut ids, text.len() / 2 + 1)?;
         prefer_huge_pages(&mut ids);
         if num_threads == 1 {
             let mut cache = CacheGuard::new(self);
@@ -61,7 +59,7 @@ impl Tokenizer {
                 chunk.clear();
                 self.encode_chunk(text, ranges[index].clone(), specials, cache.cache(), chunk, control).map(drop)
             },
-            |chunk| append(&mut ids, chunk),
+            |chunk| memory::append(&mut ids, chunk),
         )?;
         Ok(ids)
     }
@@ -117,7 +115,7 @@ impl Tokenizer {
             if result.is_empty() {
                 *result = ids;
             } else {
-                reserve(result, ids.len())?;
+                memory::reserve(result, ids.len())?;
                 result.extend_from_slice(&ids);
             }
         }

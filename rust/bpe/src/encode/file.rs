@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::merge::reserve;
-use super::text::append;
 use super::{CacheGuard, Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::files::atomic::AtomicFile;
 use crate::files::npy::NpyWriter;
 use crate::files::text::TextFile;
+use crate::memory::{append, reserve};
 use crate::parallel;
 use crate::raw::zeroed::prefer_huge_pages;
 

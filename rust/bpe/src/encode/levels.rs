@@ -11,10 +11,10 @@ use std::ops::Range;
 use rustc_hash::FxHashSet;
 
 use super::cache::Cache;
-use super::merge::{MergeTable, reserve};
-use super::text::append;
+use super::merge::MergeTable;
 use crate::control::Control;
 use crate::error::Result;
+use crate::memory::{append, reserve};
 use crate::word_key;
 
 /// Marks the cache's keys for words: their entries hold symbols rather than ids.

@@ -7,6 +7,7 @@ pub(super) use super::pairs::NONE;
 use super::pairs::PairRanks;
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::memory::reserve;
 use crate::vocab::{MAX_VOCAB_SIZE, Vocab, shown};
 
 /// Merges by the pair they apply to.
@@ -197,15 +198,6 @@ impl MergeTable {
     }
 }
 
-/// Makes room for `additional` more ids, growing by at least half so that appending stays linear.
-#[inline]
-pub(crate) fn reserve(out: &mut Vec<u32>, additional: usize) -> Result<()> {
-    if out.capacity() - out.len() < additional {
-        out.try_reserve(additional).map_err(|_| Error::OutOfMemory((out.len() + additional) * size_of::<u32>()))?;
-    }
-    Ok(())
-}
-
 fn not_in_vocab(rank: usize, left: &[u8], right: &[u8], role: &str, missing: &[u8]) -> Error {
     Error::invalid(format!(
         "merge {rank} is ({}, {}), {role} {} is not in the vocabulary; the merges and the vocabulary must belong \
@@ -216,13 +208,28 @@ fn not_in_vocab(rank: usize, left: &[u8], right: &[u8], role: &str, missing: &[u
     ))
 }
 
+/// A small table for tests.
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
+pub(super) mod testing {
     use super::*;
 
-    fn table(merges: &[(&str, &str)]) -> Result<MergeTable> {
+    /// Over an alphabet of three, so that nearly every pair merges.
+    pub(in crate::encode) const MERGES: &[(&str, &str)] = &[
+        ("a", "a"),
+        ("a", "b"),
+        ("aa", "aa"),
+        ("b", "c"),
+        ("aa", "b"),
+        ("ab", "c"),
+        ("c", "c"),
+        ("aaaa", "aaaa"),
+        ("a", "bc"),
+        ("cc", "c"),
+        ("abc", "abc"),
+    ];
+
+    /// With a token for each byte and each product.
+    pub(in crate::encode) fn table(merges: &[(&str, &str)]) -> Result<MergeTable> {
         let merges: Vec<(Vec<u8>, Vec<u8>)> =
             merges.iter().map(|(a, b)| (a.as_bytes().into(), b.as_bytes().into())).collect();
         let mut tokens: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
@@ -235,6 +242,14 @@ mod tests {
         let vocab = Vocab::new((0..).zip(tokens).collect())?;
         MergeTable::new(&vocab, &merges)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::{MERGES, table};
+    use super::*;
 
     fn symbols(pretoken: &[u8]) -> impl ExactSizeIterator<Item = u32> {
         pretoken.iter().map(|&byte| u32::from(byte))
@@ -250,20 +265,6 @@ mod tests {
         }
         symbols.iter().map(|&symbol| table.ids[symbol as usize]).collect()
     }
-
-    const MERGES: &[(&str, &str)] = &[
-        ("a", "a"),
-        ("a", "b"),
-        ("aa", "aa"),
-        ("b", "c"),
-        ("aa", "b"),
-        ("ab", "c"),
-        ("c", "c"),
-        ("aaaa", "aaaa"),
-        ("a", "bc"),
-        ("cc", "c"),
-        ("abc", "abc"),
-    ];
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]

@@ -9,13 +9,13 @@
 
 use std::ops::Range;
 
+use super::Tokenizer;
 use super::cache::{Cache, NearTable, ShortTable};
 use super::lockstep::merge_words;
-use super::merge::reserve;
 use super::pieces::encode_through_window;
-use super::{Tokenizer, text::append};
 use crate::control::Control;
 use crate::error::Result;
+use crate::memory::{append, reserve};
 use crate::raw::append::append_counted;
 use crate::raw::simd::{Instructions, Job, Simd};
 use crate::word_key;

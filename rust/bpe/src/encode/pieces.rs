@@ -15,9 +15,10 @@
 
 use std::ops::Range;
 
-use super::merge::{MergeTable, reserve};
+use super::merge::MergeTable;
 use crate::control::Control;
 use crate::error::Result;
+use crate::memory::reserve;
 
 /// The characters that may be joined: a superset, for which a bit may stand for several pairs of characters.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! One text to ids, on one thread: its segments and their pretokens.
 
 use super::cache::Cache;
-use super::merge::reserve;
 use super::pending::Pending;
 use super::{Recognised, Tokenizer};
 use crate::control::Control;
 use crate::error::Result;
+use crate::memory::append;
 use crate::split::Segment;
 use crate::split::scan::MAX_ENDS;
 
@@ -36,12 +36,6 @@ impl Tokenizer {
         })?;
         Ok(num_special)
     }
-}
-
-pub(super) fn append(out: &mut Vec<u32>, ids: &[u32]) -> Result<()> {
-    reserve(out, ids.len())?;
-    out.extend_from_slice(ids);
-    Ok(())
 }
 
 #[cfg(test)]
