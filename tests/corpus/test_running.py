@@ -8,7 +8,7 @@ import pytest
 
 from cs336 import corpus
 from cs336.data import TokenDataset
-from cs336.shards import read_manifest
+from cs336.shards import MANIFEST, read_journal, read_manifest
 from cs336.tokenizer import Tokenizer, train_bpe
 
 EOS = "<|endoftext|>"
@@ -42,6 +42,20 @@ def test_text_in_shards_is_the_text_encoded_whole(tokenizer, make, tmp_path):
     (tmp_path / "a.txt").write_text(text)
     out = make(tmp_path / "a.txt", separator=EOS)
     assert np.asarray(TokenDataset.open(out)).tolist() == tokenizer.encode(text)
+
+
+def test_a_job_ends_as_soon_as_its_tasks_together_reject_too_much(plan, tmp_path):
+    """No task does by itself; those that are left would be done for nothing."""
+    lines = "".join(f'{{"text": "the cat {number}"}}\n{{"no text": {number}}}\n' for number in range(20))
+    (tmp_path / "a.jsonl").write_text(lines)
+    planned = plan(tmp_path / "a.jsonl", on_bad="skip", max_rejected=5, task_bytes=90)
+    assert len(planned.tasks) > 8
+    for _ in range(2):  # a second call finds the budget spent, and begins nothing
+        with pytest.raises(ValueError, match=r"\d records were rejected, more than max_rejected = 5"):
+            corpus.run(planned, num_threads=1)
+        reports = [read_journal(path).report for path in planned.directory.glob("journal/*.jsonl")]
+        assert {report["task"] for report in reports if report} <= {0, 1, 2}
+    assert not (planned.directory / MANIFEST).exists()
 
 
 def test_tasks_are_ranges_groups_and_whole_files_with_the_same_documents(documents, tokenizer, make, tmp_path, kit):

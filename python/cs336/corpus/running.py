@@ -126,6 +126,7 @@ def _finish_if_last(plan: Plan, num_threads: int | None, progress: Report | None
 def _within_budget(plan: Plan, progress: Report | None) -> Report:
     """End a run as soon as its tasks together have rejected too much, not when all of them are done."""
     before = sum(told["rejected"] for done in journals(plan) if done.report for told in done.report["inputs"])
+    check_budget(plan, before)
 
     def report(at: Progress) -> None:
         check_budget(plan, before + at.rejected)
