@@ -91,6 +91,13 @@ def lay_over(tree: dict[str, Any], override: str, *, origins: dict[str, str]) ->
     origins[key] = f"--set {override}"
 
 
+def override_text(value: Any) -> str:
+    """Return a config's value as an override says it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
+
+
 class _Text(str):
     """An override's value, whose type is known only once its field is."""
 

@@ -5,7 +5,7 @@ import pytest
 from cs336.config import DataConfig
 from cs336.experiments import budget
 from cs336.experiments.answer_sheet import SWEEPS
-from cs336.experiments.budget import FEWEST_STEPS, Budget, affordable_tokens, budget_in_time
+from cs336.experiments.budget import FEWEST_STEPS, Budget, affordable_tokens, budget_in_time, read_budget, write_budget
 from cs336.experiments.recipe import load_recipe
 
 
@@ -48,3 +48,15 @@ def test_a_budget_is_measured_once_and_kept_for_the_same_time(tiny_recipe, data,
     assert json.loads((tmp_path / "budget.json").read_text())["tokens"] == first.tokens
     with pytest.raises(ValueError, match=r"made for something else: minutes was 2, is 3; choose another directory"):
         budget_in_time(recipe, data=data, out=tmp_path, minutes=3)
+
+
+def test_part_of_what_a_budget_was_made_for_may_be_done_first(tmp_path):
+    path = tmp_path / "budget.json"
+    whole = {"minutes": 9, "sweeps": ["learning-rate", "best", "ablations"]}
+    made = write_budget(path, whole, tokens=1000, tokens_per_s=1.0)
+    for sweeps in (["learning-rate"], ["ablations", "learning-rate"]):
+        assert read_budget(path, {"minutes": 9, "sweeps": sweeps}) == made
+    with pytest.raises(ValueError, match=r"sweeps was .*, is .*batch-size.*; choose another directory"):
+        read_budget(path, {"minutes": 9, "sweeps": ["learning-rate", "batch-size"]})
+    with pytest.raises(ValueError, match="minutes was 9, is 5"):
+        read_budget(path, {"minutes": 5, "sweeps": ["learning-rate"]})

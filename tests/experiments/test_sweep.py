@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shlex
 import shutil
 import sys
 
@@ -115,6 +116,27 @@ def test_a_directory_with_another_sweep_is_refused_before_anything_runs(tiny_rec
     train(runs[1].config)
     with pytest.raises(ValueError, match=r"holds a run with another config: optim.lr was 0.001, is 0.5"):
         plan(tiny_recipe(), data, tmp_path, overrides=["optim.lr=0.5"])
+
+
+def test_the_error_names_the_settings_that_go_on_with_what_is_there(tiny_recipe, data, tmp_path):
+    """As after an update that brought another default."""
+    path = tiny_recipe(RATES)
+    earlier = ["loss_chunk_size=1024", "optim.betas=[0.9, 0.99]", "model.qk_norm=true", "optim.max_grad_norm=none"]
+    train(plan(path, data, tmp_path, overrides=earlier)[0].config)
+    with pytest.raises(ValueError, match=r"loss_chunk_size was 1024, is .*; to go on with it say --set") as refused:
+        plan(path, data, tmp_path)
+    words = shlex.split(str(refused.value).partition("say ")[2].partition(", otherwise choose")[0])
+    said = [word for word in words if word != "--set"]
+    assert sorted(said) == sorted(earlier)
+    assert outcome_of(plan(path, data, tmp_path, overrides=said)[0]).state == "done"
+
+
+def test_the_error_promises_nothing_where_the_difference_is_the_variants_own(tiny_recipe, data, tmp_path):
+    train(plan(tiny_recipe(RATES), data, tmp_path)[0].config)
+    other = tmp_path / "out" / "lr=0.01" / "seed-0"
+    shutil.move(tmp_path / "out" / "lr=0.001" / "seed-0", other)
+    with pytest.raises(ValueError, match=r"optim.lr was 0.001, is 0.01; choose another directory \(--out\)$"):
+        plan(tiny_recipe(RATES), data, tmp_path)
 
 
 @pytest.mark.slow

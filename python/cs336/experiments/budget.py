@@ -67,16 +67,26 @@ def affordable_tokens(config: TrainConfig, *, seconds: float, num_runs: float = 
 def read_budget(path: Path, asked: Mapping[str, Any]) -> Budget | None:
     """Return the budget that was chosen for the same wishes; None if none was.
 
+    Part of a list that was asked for is the same wish: some of it is to be done first.
+
     Raises:
         ValueError: It was chosen for other wishes; names both.
     """
     if not path.exists():
         return None
     known = json.loads(path.read_text(encoding="utf-8"))
-    changed = [f"{key} was {known.get(key)}, is {value}" for key, value in asked.items() if known.get(key) != value]
+    changed = [
+        f"{key} was {known.get(key)}, is {value}" for key, value in asked.items() if not _covers(known.get(key), value)
+    ]
     if changed:
         raise ValueError(f"{path} was made for something else: {'; '.join(changed)}; choose another directory (--out)")
     return Budget(tokens=int(known["tokens"]))
+
+
+def _covers(known: Any, value: Any) -> bool:
+    if isinstance(known, list) and isinstance(value, list):
+        return set(value) <= set(known)
+    return bool(known == value)
 
 
 def write_budget(path: Path, asked: Mapping[str, Any], *, tokens: int, tokens_per_s: float) -> Budget:

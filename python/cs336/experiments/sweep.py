@@ -5,8 +5,10 @@ and is passed over, one that was cut off goes on from its last checkpoint, one t
 was stopped, or whose machine went down, is called again with the same words.
 """
 
+import contextlib
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Literal, Protocol
 
 from cs336.config import DataConfig, TrainConfig, changed_keys, load_config
 from cs336.experiments.recipe import Recipe, Variant
+from cs336.settings import override_text
 from cs336.train.durable import write_file
 from cs336.train.history import RunSummary, read_run
+from cs336.train.runlog import FREE_KEYS
 
 State = Literal["missing", "cut off", "done", "diverged", "running"]
 SWEEP_FILE = "sweep.json"
@@ -98,7 +102,7 @@ def plan_sweep(
         require_equal_budgets(runs)
         _require_whole_schedules(runs)
     for run in runs:
-        _require_own_directory(run)
+        _require_own_directory(run, recipe)
     return runs
 
 
@@ -134,14 +138,29 @@ def _require_whole_schedules(runs: Iterable[PlannedRun]) -> None:
             )
 
 
-def _require_own_directory(run: PlannedRun) -> None:
+def _require_own_directory(run: PlannedRun, recipe: Recipe) -> None:
     path = run.run_dir / "config.toml"
     if not path.exists():
         return
-    differences = changed_keys(load_config(path), run.config)
-    if differences:
-        said = "; ".join(f"{key} was {old}, is {new}" for key, (old, new) in differences.items())
-        raise ValueError(f"{run.run_dir} holds a run with another config: {said}; choose another directory (--out)")
+    there = load_config(path)
+    changes = {key: change for key, change in changed_keys(there, run.config).items() if key not in FREE_KEYS}
+    if not changes:
+        return
+    said = "; ".join(f"{key} was {old}, is {new}" for key, (old, new) in changes.items())
+    earlier = {key: old for key, (old, _) in changes.items()}
+    remedy = "choose another directory (--out)"
+    if _is_made_by(recipe.with_settings(earlier), run, there):
+        words = " ".join(f"--set {shlex.quote(f'{key}={override_text(old)}')}" for key, old in earlier.items())
+        remedy = f"to go on with it say {words}, otherwise {remedy}"
+    raise ValueError(f"{run.run_dir} holds a run with another config: {said}; {remedy}")
+
+
+def _is_made_by(recipe: Recipe, run: PlannedRun, there: TrainConfig) -> bool:
+    """Tell whether a recipe plans what is there: not so where the difference is the variant's own, or its data's."""
+    with contextlib.suppress(ValueError):
+        planned = recipe.config(run.variant, run.seed, data=run.config.data, run_dir=run.run_dir)
+        return not changed_keys(there, planned).keys() - FREE_KEYS
+    return False
 
 
 def outcome_of(run: PlannedRun) -> Outcome:

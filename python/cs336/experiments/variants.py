@@ -87,6 +87,13 @@ class Recipe:
                 raise ValueError(f"recipe {self.name} has no variant {name!r}; it has {', '.join(known)}")
         return dataclasses.replace(self, variants=tuple(known[name] for name in dict.fromkeys(names)))
 
+    def with_settings(self, settings: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe with other common settings, by their dotted keys."""
+        train = copy_tree(self.train)
+        for key, value in settings.items():
+            put(train, key, value)
+        return dataclasses.replace(self, train=train)
+
     def with_vocab_of(self, data: DataConfig) -> "Recipe":
         """Return the recipe with the tokenizer's number of ids, if neither it nor an override says how many.
 
@@ -95,9 +102,7 @@ class Recipe:
         """
         if data.tokenizer is None or "vocab_size" in self.train.get("model", {}):
             return self
-        train = copy_tree(self.train)
-        put(train, "model.vocab_size", Tokenizer.load(data.tokenizer).vocab_size)
-        return dataclasses.replace(self, train=train)
+        return self.with_settings({"model.vocab_size": Tokenizer.load(data.tokenizer).vocab_size})
 
     def _follow(self, tree: dict[str, Any], variant: Variant) -> None:
         """Apply the scalings whose own key the variant leaves alone."""

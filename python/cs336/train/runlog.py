@@ -73,7 +73,8 @@ class RunLog:
         differences = [f"{key} was {old}, is {new}" for key, (old, new) in changed.items() if key not in FREE_KEYS]
         if differences:
             raise ValueError(
-                f"{self.run_dir} holds a run with another config: {'; '.join(differences)}; choose another run_dir"
+                f"{self.run_dir} holds a run with another config: {'; '.join(differences)}; "
+                "choose another run_dir, or say that again (--set)"
             )
         if not resume:
             raise ValueError(f"{self.run_dir} holds this run already; resume it (--resume) or choose another run_dir")

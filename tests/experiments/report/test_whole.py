@@ -147,6 +147,20 @@ def test_sweeps_of_the_same_name_have_pictures_of_their_own(runs_dir, tmp_path):
     names = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
     assert len(set(names)) == len(names) == 8
     assert text.count("Not begun: lr=3.") == 1
+    for name in ("one", "two"):
+        assert f"## Tiny ({tmp_path / name / 'rates'})\n" in text
+    (tmp_path / "two" / "rates").rename(tmp_path / "two" / "more")
+    titles = [study.title for study in gather([tmp_path / "one", tmp_path / "two"])]
+    assert titles == ["Tiny (rates)", "Tiny (more)"]
+
+
+def test_ends_without_a_way_to_them_are_not_drawn_as_curves(runs_dir, tmp_path):
+    shutil.copytree(runs_dir / "rates", tmp_path / "rates")
+    for path in (tmp_path / "rates").rglob("metrics.jsonl"):
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["kind"] == "valid"]
+        path.write_text("".join(line + "\n" for line in lines[-1:]))
+    text = write_report([tmp_path / "rates"], tmp_path / "out")["markdown"].read_text()
+    assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text) == ["rates-response.svg"]
 
 
 def test_an_answer_sheet_says_what_a_report_on_it_begins_with(runs_dir, tmp_path):

@@ -86,6 +86,11 @@ def draw_curves(study: Study, axis: Axis) -> str:
     return as_svg(figure)
 
 
+def has_curves(study: Study) -> bool:
+    """Tell whether any run was validated more than once: ends alone are no curves, and the table has them."""
+    return any(len(_points(outcome, "step")) > 1 for outcome in study.outcomes)
+
+
 def draw_response(study: Study, key: str) -> str:
     """Return the final loss over a setting that every variant has another value of, on a logarithmic axis.
 

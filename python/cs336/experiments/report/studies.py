@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,23 @@ def gather(places: Sequence[Path]) -> list[Study]:
         by_folder.setdefault(folder, []).append(outcome_of(planned))
     if not by_folder:
         raise ValueError(f"no runs in {', '.join(map(str, places))}; `cs336 train` and `cs336 sweep` make them")
-    return [_study(folder, outcomes) for folder, outcomes in by_folder.items()]
+    return _told_apart([_study(folder, outcomes) for folder, outcomes in by_folder.items()])
+
+
+def _told_apart(studies: Sequence[Study]) -> list[Study]:
+    """Return the studies, those of one title with their directories in it."""
+    times = Counter(study.title for study in studies)
+    names = Counter((study.title, study.folder.name) for study in studies)
+    return [
+        dataclasses.replace(study, title=f"{study.title} ({_shortest(study, names)})")
+        if times[study.title] > 1
+        else study
+        for study in studies
+    ]
+
+
+def _shortest(study: Study, names: Mapping[tuple[str, str], int]) -> str:
+    return study.folder.name if names[study.title, study.folder.name] == 1 else str(study.folder)
 
 
 def _study(folder: Path, outcomes: list[Outcome]) -> Study:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from cs336.experiments.report.document import Picture, Section, Table
-from cs336.experiments.report.figures import Axis, draw_curves, draw_response, response_key
+from cs336.experiments.report.figures import Axis, draw_curves, draw_response, has_curves, response_key
 from cs336.experiments.report.studies import Study
 from cs336.experiments.report.words import findings
 from cs336.experiments.table import HEADER, best_row, cells, duration_text
@@ -35,6 +35,7 @@ def study_section(study: Study, *, stem: str) -> Section:
             caption=f"{study.title}: validation loss over {_WORDS[axis]}",
         )
         for axis in _AXES
+        if has_curves(study)
     ]
     return Section(
         title=study.title,
