@@ -51,6 +51,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_guarded(lambda: _run(arguments))
 
 
+def parse(arguments: Sequence[str]) -> _Command:
+    """Return the command that arguments ask for, without running it.
+
+    Raises:
+        SystemExit: They ask for help, or are refused.
+    """
+    return tyro.cli(
+        _Command,
+        prog="cs336",
+        description=_DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
 def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         import cs336
@@ -58,13 +73,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(f"cs336 {cs336.__version__}\n")
         return ExitCode.OK
     try:
-        command = tyro.cli(
-            _Command,
-            prog="cs336",
-            description=_DESCRIPTION,
-            args=arguments,
-            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
+        command = parse(arguments)
     except SystemExit as stop:  # --help, or arguments that the parser refuses
         return stop.code if isinstance(stop.code, int) else ExitCode.USAGE
     except BrokenPipeError:
