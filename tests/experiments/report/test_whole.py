@@ -13,6 +13,7 @@ from cs336.experiments.executors import InTurn
 from cs336.experiments.recipe import load_recipe
 from cs336.experiments.report import write_report
 from cs336.experiments.report.document import Document, Section, Table
+from cs336.experiments.report.figures import losses_shown
 from cs336.experiments.report.markdown import as_markdown
 from cs336.experiments.report.page import as_page
 from cs336.experiments.report.studies import gather
@@ -109,7 +110,8 @@ def test_markdown_names_pictures_that_lie_beside_it(report):
 
 def test_names_in_pictures_are_whole(report):
     svg = (report["markdown"].parent / "rates-step.svg").read_text()
-    assert ">lr=0.001<" in svg
+    assert ">lr=0.01<" in svg
+    assert ">lr=0.001 (above)<" in svg  # learns less, at four steps, than the picture has room for
     assert not re.search(r'x="\d+\.\d{3}', svg)
 
 
@@ -152,6 +154,14 @@ def test_sweeps_of_the_same_name_have_pictures_of_their_own(runs_dir, tmp_path):
     (tmp_path / "two" / "rates").rename(tmp_path / "two" / "more")
     titles = [study.title for study in gather([tmp_path / "one", tmp_path / "two"])]
     assert titles == ["Tiny (rates)", "Tiny (more)"]
+
+
+def test_curves_show_the_better_half_whole_and_of_the_others_what_is_near():
+    runs = [(4.0, 6.0), (4.1, 6.2), (4.3, 6.1), (6.5, 7.0), (6.9, 200.0), (8.0, 8.5)]
+    bottom, top = losses_shown(runs)
+    assert 3.8 < bottom < 4.0
+    assert 6.9 < top < 7.1
+    assert losses_shown([(2.0, 2.0)]) == pytest.approx((2.0 - 0.0075, 2.15 + 0.0075))
 
 
 def test_ends_without_a_way_to_them_are_not_drawn_as_curves(runs_dir, tmp_path):

@@ -35,6 +35,8 @@ _INDENT = re.compile(r"^ +", re.MULTILINE)
 _TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)
 _MOST_TICKS = 6
 _HELD_UP = 3  # times the median of all runs
+_LEAST_ROOM = 0.15  # nats
+_NEAR = 1.5  # times the room that the better half takes
 _LABELS = {"step": "step", "tokens": "tokens", "elapsed_s": "wall clock"}
 
 
@@ -42,9 +44,9 @@ def draw_curves(study: Study, axis: Axis) -> str:
     """Return the validation losses of a study's variants over steps, tokens or wall clock, a line a run."""
     figure, axes = blank_figure()
     names = list(dict.fromkeys(outcome.planned.variant.name for outcome in study.outcomes))
-    ends: list[float] = []
-    firsts: list[float] = []
+    whole: list[tuple[float, float]] = []  # of runs that came to their end: the loss there, and the highest before
     lasts: list[float] = []
+    lowest: dict[str, float] = {}
     for index, name in enumerate(names):
         style: dict[str, Any] = {
             "color": COLORS[index % len(COLORS)],
@@ -60,18 +62,19 @@ def draw_curves(study: Study, axis: Axis) -> str:
             marker = "o" if len(points) < _SEEN_AS_A_LINE else None
             axes.plot(xs, ys, label=label, marker=marker, markersize=4, **style)
             label = None  # once a variant
+            lowest[name] = min(*ys, lowest.get(name, math.inf))
             if outcome.state == "diverged":
                 axes.plot(xs[-1:], ys[-1:], marker="x", markersize=7, color=style["color"], linestyle="none")
             else:
-                ends.append(ys[-1])
-            firsts.append(max(ys))
+                whole.append((ys[-1], max(ys)))
             lasts.append(xs[-1])
-    if ends:
-        # the better half of the runs decides what is shown: one that ends far above would press the others together
-        low, middle = min(ends), statistics.median(ends)
-        room = max(middle - low, 0.15)
-        bottom, top = low - 0.2 * room, min(max(firsts), middle + 4 * room)
-        axes.set_ylim(bottom, top + 0.05 * (top - bottom))
+    if whole:
+        bottom, top = losses_shown(whole)
+        axes.set_ylim(bottom, top)
+        for line in axes.get_lines():
+            name = str(line.get_label())
+            if lowest.get(name, bottom) > top:
+                line.set_label(f"{name} (above)")
     axes.set_xlim(left=0)
     axes.set_xlabel(_LABELS[axis])
     axes.set_ylabel("validation loss, nats/token")
@@ -84,6 +87,18 @@ def draw_curves(study: Study, axis: Axis) -> str:
         loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=INK, handlelength=2.2
     )
     return as_svg(figure)
+
+
+def losses_shown(whole: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the range that shows the better half of the runs from their start, and of the others what is near.
+
+    One that ends far above, or was there on its way, would press the others together.
+    """
+    better = sorted(whole)[: -(-len(whole) // 2)]
+    low = better[0][0]
+    room = max(statistics.median(highest for _, highest in better) - low, _LEAST_ROOM)
+    top = max([low + room, *(end for end, _ in whole if end < low + _NEAR * room)])
+    return low - 0.05 * room, top + 0.05 * room
 
 
 def has_curves(study: Study) -> bool:
