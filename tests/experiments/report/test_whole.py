@@ -111,7 +111,7 @@ def test_markdown_names_pictures_that_lie_beside_it(report):
 def test_names_in_pictures_are_whole(report):
     svg = (report["markdown"].parent / "rates-step.svg").read_text()
     assert ">lr=0.01<" in svg
-    assert ">lr=0.001 (above)<" in svg  # learns less, at four steps, than the picture has room for
+    assert ">lr=0.001 (above)<" in svg  # it learns less than the picture has room for
     assert not re.search(r'x="\d+\.\d{3}', svg)
 
 
