@@ -185,6 +185,20 @@ def test_an_answer_sheet_says_what_a_report_on_it_begins_with(runs_dir, tmp_path
         write_report([copy], tmp_path / "out")
 
 
+def test_what_runs_have_written_stands_under_their_studies_titles(runs_dir, tmp_path):
+    values = {"num_texts": 1, "mean_length": 9.0, "ended": 0.5, "repeated": 0.1, "distinct": 0.5, "loss": 2.0}
+    names = ("held-out text", "greedy")
+    written = json.dumps([values | {"name": name, "sample": "x"} for name in names])
+    shutil.copytree(runs_dir, tmp_path / "all")
+    (tmp_path / "all" / "alone" / "generation.json").write_text(written)
+    text = write_report([tmp_path / "all"], tmp_path / "one")["markdown"].read_text()
+    assert "## Generation\n" in text
+    (tmp_path / "all" / "rates" / "lr=0.01" / "seed-0" / "generation.json").write_text(written)
+    text = write_report([tmp_path / "all"], tmp_path / "two")["markdown"].read_text()
+    assert text.count("## Generation (") == 2
+    assert "## Generation (Tiny)\n" in text
+
+
 def test_no_runs_are_an_error_that_says_what_makes_them(tmp_path):
     with pytest.raises(ValueError, match=r"no runs in .*cs336 sweep. make them"):
         write_report([tmp_path], tmp_path / "out")

@@ -3,6 +3,7 @@
 An answer sheet leaves `sheet.json` in its directory: what a report on it begins with, and what its corpora are called.
 """
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -79,11 +80,22 @@ def _sections(places: Sequence[Path], studies: Sequence[Study], sheets: Sequence
     for study, stem in zip(studies, _stems(studies), strict=True):
         yield study_section(study, stem=stem)
     yield from corpora_section(studies, names={key: name for sheet in sheets for key, name in sheet.corpora.items()})
-    for study in studies:
-        for outcome in study.outcomes:
-            if (outcome.planned.run_dir / GENERATION_FILE).exists():
-                yield generation_section(outcome.planned.run_dir, read_generation(outcome.planned.run_dir))
+    yield from _generations(studies)
     yield log_section(studies)
+
+
+def _generations(studies: Sequence[Study]) -> Iterator[Section]:
+    """Yield what runs have written, under their studies' titles if there are several."""
+    found = [
+        (study, outcome.planned.run_dir)
+        for study in studies
+        for outcome in study.outcomes
+        if (outcome.planned.run_dir / GENERATION_FILE).exists()
+    ]
+    for study, run_dir in found:
+        section = generation_section(run_dir, read_generation(run_dir))
+        title = section.title if len(found) == 1 else f"{section.title} ({study.title})"
+        yield dataclasses.replace(section, title=title)
 
 
 def _stems(studies: Sequence[Study]) -> Iterator[str]:
