@@ -18,6 +18,13 @@ def test_help_is_printed_on_stdout(cs336, verb):
     assert "usage: cs336" in outcome.out
 
 
+@pytest.mark.parametrize("group", [(), ("tokenizer",), ("corpus",), ("runs",), ("experiments",)])
+def test_help_says_of_every_verb_what_it_does_in_our_words(cs336, group):
+    text = cs336(*group, "--help").out
+    assert text.count("•") >= 4
+    assert "Union type" not in text  # what Python says of a group that is no class of its own
+
+
 def test_help_names_the_exit_codes(cs336):
     assert "Exit codes: 0 done, 1 failed, 2 wrong usage" in cs336("--help").out
 

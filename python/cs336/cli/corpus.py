@@ -151,14 +151,22 @@ class VerifyCorpus:
         return ExitCode.OK if found.is_good else ExitCode.FAILURE
 
 
-CorpusGroup = (
-    Annotated[PlanCorpus, tyro.conf.subcommand("plan")]
-    | Annotated[RunCorpus, tyro.conf.subcommand("run")]
-    | Annotated[VerifyCorpus, tyro.conf.subcommand("verify")]
-    | Annotated[ConvertTokens, tyro.conf.subcommand("convert")]
-    | Annotated[ReportCorpus, tyro.conf.subcommand("report")]
-    | Annotated[PrintSlurm, tyro.conf.subcommand("slurm")]
-)
+@dataclass(frozen=True, kw_only=True)
+class CorpusGroup:
+    """Turn files of documents into token shards, check them, show them, and carry them to and from other tools."""
+
+    verb: (
+        Annotated[PlanCorpus, tyro.conf.subcommand("plan")]
+        | Annotated[RunCorpus, tyro.conf.subcommand("run")]
+        | Annotated[VerifyCorpus, tyro.conf.subcommand("verify")]
+        | Annotated[ConvertTokens, tyro.conf.subcommand("convert")]
+        | Annotated[ReportCorpus, tyro.conf.subcommand("report")]
+        | Annotated[PrintSlurm, tyro.conf.subcommand("slurm")]
+    )
+
+    def run(self) -> int:
+        """Run the verb."""
+        return self.verb.run()
 
 
 class _Shown:
