@@ -123,7 +123,8 @@ class AllExperiments:
         second_text: Training text of the second, harder corpus, or several files.
         second_valid: Held-out text of the second corpus.
         minutes: Wall clock for all runs together, instead of the preset's; each gets its share as tokens.
-        only: Do these sweeps only (the learning rate comes first in any case).
+        only: Do these sweeps only, of learning-rate (which comes first in any case), batch-size, batch-size-steps,
+            ablations, best and main-experiment. If a call for more has gone before, its budget holds.
         set_: Override a setting of every run; can be repeated.
     """
 
