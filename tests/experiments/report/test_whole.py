@@ -13,7 +13,7 @@ from cs336.experiments.executors import InTurn
 from cs336.experiments.recipe import load_recipe
 from cs336.experiments.report import write_report
 from cs336.experiments.report.document import Document, Section, Table
-from cs336.experiments.report.figures import losses_shown
+from cs336.experiments.report.figures import clock_text, losses_shown
 from cs336.experiments.report.markdown import as_markdown
 from cs336.experiments.report.page import as_page
 from cs336.experiments.report.studies import gather
@@ -162,6 +162,12 @@ def test_curves_show_the_better_half_whole_and_of_the_others_what_is_near():
     assert 3.8 < bottom < 4.0
     assert 6.9 < top < 7.1
     assert losses_shown([(2.0, 2.0)]) == pytest.approx((2.0 - 0.0075, 2.15 + 0.0075))
+
+
+def test_ticks_of_the_wall_clock_are_told_apart():
+    ticks = [clock_text(30.0 * step) for step in range(8)]
+    assert ticks == ["0 s", "30 s", "60 s", "90 s", "2 min", "2.5 min", "3 min", "3.5 min"]
+    assert [clock_text(seconds) for seconds in (600, 5400, 9000)] == ["10 min", "90 min", "2.5 h"]
 
 
 def test_ends_without_a_way_to_them_are_not_drawn_as_curves(runs_dir, tmp_path):

@@ -24,7 +24,7 @@ from cs336.train.runlog import read_metrics
 
 Axis = Literal["step", "tokens", "elapsed_s"]
 
-COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#0e7490")
+COLORS = ("#0f766e", "#c2410c", "#1d4ed8", "#7e22ce", "#a16207", "#be123c", "#4d7c0f", "#64748b")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # told apart in print and by who sees colours alike
 INK, _GRID, _BROKEN = "#334155", "#e2e8f0", "#b91c1c"
 _MOST_POINTS = 120
@@ -221,13 +221,14 @@ def _lay_out_time(axes: Axes, lasts: Sequence[float]) -> None:
     axes.set_xlim(right=right)
     step = next((step for step in _TIME_STEPS if right / step <= _MOST_TICKS), _TIME_STEPS[-1])
     axes.xaxis.set_major_locator(MultipleLocator(step))
-    axes.xaxis.set_major_formatter(FuncFormatter(_clock))
+    axes.xaxis.set_major_formatter(FuncFormatter(clock_text))
 
 
-def _clock(seconds: float, _: int) -> str:
+def clock_text(seconds: float, _: int = 0) -> str:
+    """Return what stands at a tick of the wall clock; the second argument is matplotlib's."""
     if seconds < 120:
         return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _short(value: float) -> str:
