@@ -327,6 +327,17 @@ def test_a_corpus_goes_to_other_layouts(tmp_path, tokenizer):
     assert all(len(part) for part in ids)
 
 
+def test_corpora_of_several_tokenizers_are_not_mixed(tmp_path, tokenizer):
+    other = Tokenizer({number: bytes([number]) for number in range(256)}, [], ["<|endoftext|>"])
+    (tmp_path / "a.txt").write_text("low|lower")
+    for name, its_tokenizer in {"one": tokenizer, "same": tokenizer, "other": other}.items():
+        corpora.run(corpora.plan(tmp_path / "a.txt", tokenizer=its_tokenizer, out=tmp_path / name, separator="|"))
+    assert convert([tmp_path / "one", tmp_path / "same"], tmp_path / "both.ds").num_documents == 4
+    with pytest.raises(ValueError, match="the ids of the sources mean different things"):
+        convert([tmp_path / "one", tmp_path / "other"], tmp_path / "mixed.ds")
+    assert not list(tmp_path.glob("*mixed*"))
+
+
 def test_shards_are_whole_or_not_there(tmp_path, tokenizer):
     documents = with_eos_of(tokenizer, draw_documents())
     documents[100] = documents[100][:-1]

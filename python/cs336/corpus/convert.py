@@ -164,9 +164,19 @@ def _layout_of(out: Path) -> Layout:
 
 
 class _Chain:
-    """Sources one after the other."""
+    """Sources one after the other.
+
+    Raises:
+        ValueError: Their ids mean different things.
+    """
 
     def __init__(self, sources: Sequence[Source]) -> None:
+        for source in sources[1:]:
+            if source.meaning != sources[0].meaning:
+                raise ValueError(
+                    f"the ids of the sources mean different things: {sources[0].meaning} and {source.meaning}; "
+                    "convert each alone"
+                )
         self._sources = sources
         self.dtype = np.result_type(*(source.dtype for source in sources))
         self.num_tokens = sum(source.num_tokens for source in sources)
