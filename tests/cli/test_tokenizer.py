@@ -153,6 +153,8 @@ def test_bad_encoding_input_is_refused(cs336, text_file, tokenizer_file, tmp_pat
     at = ("--tokenizer", tokenizer_file)
     refused(cs336("tokenizer", "encode", text_file, *at), "--out", code=2)
     refused(cs336("tokenizer", "encode", *at, "--out", out, "--text", "a"), "--out", code=2)
+    refused(cs336("tokenizer", "encode", *at, "--threads", 0, "--text", "a"), "num_threads must be at least 1")
+    refused(cs336("tokenizer", "encode", *at, "--threads", 2**70, "--text", "a"), "too large")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abc\xff\xfe")))
     refused(cs336("tokenizer", "encode", *at), "stdin is not UTF-8", "0xff", "position 3")
 

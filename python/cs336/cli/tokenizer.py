@@ -149,7 +149,7 @@ class EncodeText:
             raise UsageError("--out takes the ids of a file: give the text file to encode")
         tokenizer = Tokenizer.load(self.tokenizer)
         text = _read_stdin() if self.text is None else self.text
-        ids = tokenizer.encode(text)
+        ids = tokenizer.encode(text, num_threads=self.threads)
         if self.json:
             print_result({"ids": ids}, as_json=True)
         else:
