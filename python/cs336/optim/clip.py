@@ -24,7 +24,7 @@ def clip_gradients(
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive, got {max_norm}")
-    if isinstance(params, Tensor):  # whose rows, gone through one by one, would have no gradients to clip
+    if isinstance(params, torch.nn.Parameter):  # whose rows, gone through one by one, would have no gradients to clip
         params = [params]
     grads = [param.grad for param in params if param.grad is not None]
     if not grads:
