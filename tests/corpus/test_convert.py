@@ -358,6 +358,23 @@ def test_corpora_of_several_tokenizers_are_not_mixed(tmp_path, tokenizer):
     assert not list(tmp_path.glob("*mixed*"))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layout": "npz"}, "layout must be one of shards, nanogpt, .* got 'npz'"),
+        ({"source_layout": "zip"}, "source_layout must be one of shards, .* got 'zip'"),
+        ({"layout": "nanogpt", "split": "test"}, "split must be one of train, valid, got 'test'"),
+        ({"layout": "shards", "shard_tokens": 0}, "tokens_per_shard must be at least 1, got 0"),
+    ],
+)
+def test_what_there_is_not_is_refused_and_nothing_written(tmp_path, tokenizer, options, message):
+    source = write_datatrove(tmp_path / "a.ds", with_eos_of(tokenizer, draw_documents()))
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=message):
+        convert(source, tmp_path / "out", tokenizer=tokenizer, **options)
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_a_damaged_shard_is_named(tmp_path, tokenizer):
     source = write_datatrove(tmp_path / "a.ds", with_eos_of(tokenizer, draw_documents()))
     convert(source, tmp_path / "c", layout="shards", tokenizer=tokenizer)

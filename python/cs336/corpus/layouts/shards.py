@@ -68,7 +68,7 @@ class ShardsSink:
         tokenizer: Tokenizer,
         *,
         eos_id: int,
-        tokens_per_shard: int | None,
+        tokens_per_shard: int = DEFAULT_TOKENS_PER_SHARD,
     ) -> None:
         if directory.exists():
             raise FileExistsError(errno.EEXIST, "it exists; choose a directory that is new", str(directory))
@@ -77,16 +77,16 @@ class ShardsSink:
             raise ValueError(f"the EOS id {eos_id} is no special token of the tokenizer: {tokenizer.special_tokens}")
         self._directory = directory
         self._aside = directory.with_name(f".{directory.name}.tmp.{os.getpid()}")
-        self._aside.mkdir()
         self._plan = Plan(
             directory=directory,
-            options=CorpusOptions(eos=eos, tokens_per_shard=tokens_per_shard or DEFAULT_TOKENS_PER_SHARD),
+            options=CorpusOptions(eos=eos, tokens_per_shard=tokens_per_shard),
             tokenizer_sha256=tokenizer.sha256,
             vocab_size=tokenizer.vocab_size,
             eos_id=eos_id,
             inputs=tuple(_planned(path) for path in sources),
             tasks=(tuple(Part(input=index) for index in range(len(sources))),),
         )
+        self._aside.mkdir()
         tokenizer.save(self._aside / TOKENIZER, format="tokenizer.json")
         self.dtype = np.dtype(self._plan.dtype)
         self._text_bytes = _text_bytes(tokenizer, eos_id)
