@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::encode::Tokenizer;
 use crate::error::{Error, Result};
+use crate::merges::Merges;
 use crate::split::Pattern;
 
 /// What a tokenizer is made of, as far as a file tells.
@@ -27,7 +28,7 @@ pub struct Contents {
     /// Ids and tokens, special ones among them.
     pub vocab: Vec<(u32, Vec<u8>)>,
     /// By rank.
-    pub merges: Vec<(Vec<u8>, Vec<u8>)>,
+    pub merges: Merges,
     /// Those that are not in `vocab` will be appended to it.
     pub special_tokens: Vec<String>,
     /// `None` where the format does not tell.
