@@ -17,6 +17,9 @@ use crate::error::Result;
 use crate::memory::{append, reserve};
 use crate::word_key;
 
+/// Bytes or symbols between two looks at the control: a pretoken may be as long as the text.
+const CHECKED: usize = 1 << 16;
+
 /// Marks the cache's keys for words: their entries hold symbols rather than ids.
 const WORD: u128 = 1 << 127;
 
@@ -59,6 +62,9 @@ impl Subwords {
     ) -> Result<()> {
         let mut start = range.start;
         for at in range.start + 1..range.end {
+            if at.is_multiple_of(CHECKED) {
+                control.check()?;
+            }
             if !self.may_join(text[at - 1], text[at]) {
                 self.encode_word(text, start..at, cache, symbols, control)?;
                 start = at;
@@ -138,6 +144,9 @@ impl Levels {
         self.subwords.encode(text, range, cache, &mut symbols, control)?;
         let mut start = 0;
         for at in 1..=symbols.len() {
+            if at.is_multiple_of(CHECKED) {
+                control.check()?;
+            }
             if at == symbols.len() || !self.joined.contains(&(symbols[at - 1], symbols[at])) {
                 table.encode_symbols(symbols[start..at].iter().copied(), out, control)?;
                 start = at;

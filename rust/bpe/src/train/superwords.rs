@@ -175,6 +175,7 @@ impl Sequences {
         cutter.specials.for_each_segment(text, |segment| match segment {
             Segment::Special(_) => Ok(()),
             Segment::Text(offset, segment) => cutter.pattern.for_each_pretoken(segment, |range| {
+                control.check()?;
                 symbols.clear();
                 let range = offset + range.start..offset + range.end;
                 subwords.encode(text.as_bytes(), range, cache, symbols, control)?;
