@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::atomic::AtomicFile;
 use crate::files::npy::NpyWriter;
 use crate::files::text::TextFile;
-use crate::memory::{append, reserve};
+use crate::memory::{append, reserve_by_guess};
 use crate::parallel;
 use crate::raw::zeroed::prefer_huge_pages;
 
@@ -51,7 +51,7 @@ impl Tokenizer {
         let file = TextFile::open(path)?;
         control.begin("encode", file.len() as u64);
         let mut ids = Vec::new();
-        reserve(&mut ids, file.len() / 2 + 1)?; // what is not used is not touched
+        reserve_by_guess(&mut ids, file.len() / 2 + 1); // what is not used is not touched
         prefer_huge_pages(&mut ids);
         if num_threads == 1 {
             let (mut cache, mut buffer) = (CacheGuard::new(self), Vec::new());
