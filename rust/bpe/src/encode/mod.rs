@@ -194,8 +194,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::InvalidArgument`] if one of `tokens` is not special or is given twice.
     pub fn recognise(&self, tokens: &[String]) -> Result<Recognised> {
+        let ids: FxHashMap<&str, u32> = self.special_tokens().collect();
         let id_of = |token: &String| {
-            self.special_tokens().find_map(|(special, id)| (special == token).then_some(id)).ok_or_else(|| {
+            ids.get(&token[..]).copied().ok_or_else(|| {
                 Error::invalid(format!(
                     "{token:?} is not a special token of this tokenizer, which has {:?}",
                     self.specials.tokens().tokens()
