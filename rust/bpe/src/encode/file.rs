@@ -48,7 +48,7 @@ impl Tokenizer {
         num_threads: usize,
         control: &Control,
     ) -> Result<Vec<u32>> {
-        let file = TextFile::open(path)?;
+        let file = TextFile::open(path, control)?;
         control.begin("encode", file.len() as u64);
         let mut ids = Vec::new();
         reserve_by_guess(&mut ids, file.len() / 2 + 1); // what is not used is not touched
@@ -73,7 +73,7 @@ impl Tokenizer {
     /// As [`encode`](Self::encode), [`Error::InvalidArgument`] if both are the same file, and [`Error::Io`] and
     /// [`Error::Malformed`] (invalid UTF-8, a text that changes meanwhile) of the files.
     pub fn encode_file(&self, src: &Path, dst: &Path, num_threads: usize, control: &Control) -> Result<FileStats> {
-        let file = TextFile::open(src)?;
+        let file = TextFile::open(src, control)?;
         if src.canonicalize().ok().is_some_and(|src| dst.canonicalize().ok() == Some(src)) {
             return Err(Error::invalid(format!(
                 "{} is both what to encode and where to write; name another file for the ids",
