@@ -16,7 +16,7 @@ from cs336.model import ModelConfig
 from cs336.optim import AdamW, Muon
 from cs336.optim import adamw as adamw_module
 from cs336.train import learner as learner_module
-from cs336.train.learner import Learner, open_dataset
+from cs336.train.learner import Learner, measure_tokens_per_s, open_dataset
 
 # every lever at its plain setting: the path that the others are held against
 PLAIN: dict[str, Any] = {"micro_batch_size": 8, "loss_chunk_size": None, "precision": "fp32", "compile": False}
@@ -331,3 +331,59 @@ def test_both_orders_are_there_and_without_replacement_is_the_default(
     assert len(starts) == 240
     drawn = Learner(dataclasses.replace(config, data=dataclasses.replace(config.data, order="random")))
     assert not torch.equal(drawn.batch(dataset, 0)[0], learner.batch(dataset, 0)[0])
+
+
+class SlowSteps:
+    """A clock that moves only while a step is taken: by the next of these times, or by the last."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *steps_s: float) -> None:
+        self.now_s, self.taken = 0.0, 0
+        update = Learner.update
+
+        def slow(learner: Learner, step: int) -> None:
+            update(learner, step)
+            self.now_s += steps_s[min(self.taken, len(steps_s) - 1)]
+            self.taken += 1
+
+        monkeypatch.setattr(Learner, "update", slow)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize(
+    ("steps_s", "time_limit_s", "num_taken", "step_s"),
+    [
+        ((5.0, 2.0, 1.0), 1000.0, 5, 1.0),  # the warm-up does not count
+        ((5.0, 2.0, 1.0), 7.5, 3, 1.0),  # the first step that counts
+        ((5.0, 2.0, 1.0), 6.0, 2, 2.0),  # only warm-up steps: the fastest of them
+        ((5.0, 2.0, 1.0), 0.0, 1, 5.0),  # one at least
+    ],
+)
+def test_measuring_ends_with_its_time_and_tells_what_it_has_seen(
+    config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    steps_s: tuple[float, ...],
+    time_limit_s: float,
+    num_taken: int,
+    step_s: float,
+) -> None:
+    clock = SlowSteps(monkeypatch, *steps_s)
+    speed = measure_tokens_per_s(config, num_steps=3, num_warmup_steps=2, time_limit_s=time_limit_s, clock=clock)
+    assert clock.taken == num_taken
+    assert speed == pytest.approx(config.tokens_per_step / step_s)
+
+
+def test_the_time_that_compiling_takes_is_not_taken_for_a_slow_step(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_plain(*arguments: Any, compiled: bool, **options: Any) -> AdamW:
+        return AdamW(*arguments, **options)
+
+    monkeypatch.setattr(learner_module, "AdamW", build_plain)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    clock = SlowSteps(monkeypatch, 60.0, 1.0)
+    compiled = dataclasses.replace(config, compile=True)
+    speed = measure_tokens_per_s(compiled, num_steps=3, num_warmup_steps=2, time_limit_s=1.5, clock=clock)
+    assert clock.taken == 3
+    assert speed == pytest.approx(config.tokens_per_step)

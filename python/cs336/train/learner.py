@@ -248,21 +248,48 @@ def open_dataset(
     return dataset
 
 
-def measure_tokens_per_s(config: TrainConfig, *, num_steps: int = 8, num_warmup_steps: int = 3) -> float:
+def measure_tokens_per_s(
+    config: TrainConfig,
+    *,
+    num_steps: int = 8,
+    num_warmup_steps: int = 3,
+    time_limit_s: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Return the training speed of a config on this machine, from steps whose outcome is thrown away.
 
-    The warm-up steps are not counted: they pay for compilation and for the first allocations.
+    Args:
+        config: The run.
+        num_steps: Steps that count.
+        num_warmup_steps: Steps before them, which pay for the first allocations; if no other was taken, the fastest of
+            them counts.
+        time_limit_s: No step begins once so much time has gone by; one is always taken. A compiled step's first call,
+            which nothing can cut short, stands before this time and never counts.
+        clock: Seconds of any origin.
+
+    Raises:
+        OSError: The token file cannot be read.
+        ValueError: It does not fit the model.
     """
     with cpu_threads(config.num_threads or default_num_threads()):
         learner = Learner(config)
         dataset = open_dataset(config, config.data.train)
-        for step in range(num_warmup_steps + num_steps):
-            if step == num_warmup_steps:
-                begin = time.perf_counter()
+
+        def timed(step: int) -> float:
+            begin = clock()
             loss, _ = learner.gradients(dataset, step)
             learner.update(step)
             loss.item()  # waits for the device
-        return num_steps * config.tokens_per_step / (time.perf_counter() - begin)
+            return clock() - begin
+
+        if learner.plan.compiled:
+            timed(0)
+        deadline = clock() + time_limit_s
+        steps_s = [timed(0)]
+        while len(steps_s) < num_warmup_steps + num_steps and clock() < deadline:
+            steps_s.append(timed(len(steps_s)))
+    counted_s = steps_s[num_warmup_steps:] or [min(steps_s)]
+    return len(counted_s) * config.tokens_per_step / math.fsum(counted_s)
 
 
 def _derived_seed(*key: int) -> int:
