@@ -232,6 +232,28 @@ def test_gradients_of_an_attempt_that_ran_out_of_memory_are_forgotten(
     torch.testing.assert_close(norm, Learner(config).gradients(dataset, 0)[1], rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_the_first_step_holds_all_that_the_later_ones_hold(
+    config: TrainConfig, dataset: TokenDataset, algorithm: Any
+) -> None:
+    learner = Learner(dataclasses.replace(config, optim=OptimConfig(algorithm=algorithm)))
+    compute, held = learner._compute_loss, []
+
+    def bytes_of_state() -> int:
+        states = learner.optimizer.state.values()
+        return sum(value.nbytes for state in states for value in state.values() if isinstance(value, torch.Tensor))
+
+    def noting_what_is_held(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        held.append(bytes_of_state())
+        return compute(inputs, targets)
+
+    learner._compute_loss = noting_what_is_held
+    for step in range(2):
+        learner.gradients(dataset, step)
+        learner.update(step)
+    assert held[0] == held[1] == bytes_of_state() > 0
+
+
 def test_what_an_attempt_computed_is_gone_before_the_next_one_begins(
     config: TrainConfig, dataset: TokenDataset
 ) -> None:
