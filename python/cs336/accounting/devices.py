@@ -12,8 +12,9 @@ B200 is half of 4,500 in bf16 and of 2,250 in TF32 (other tables print 1,100 and
 165.2, are what other tables of peaks have, as they have 835 for H100 NVL, by NVIDIA's page. The sheets themselves were
 not at hand.
 
-The tests work out the bf16 or fp16 rates anew, but for H100 NVL's: multiprocessors, times what each does a clock, times
-the clock. A card whose clock rises above that of its sheet passes its peak: an RTX 5090 was seen at 254 TFLOP/s in bf16.
+The tests work out the bf16 or fp16 rates anew, but for H100 NVL's: multiprocessors, times what each does a clock,
+times the clock. A card whose clock rises above that of its sheet passes its peak: an RTX 5090 was seen at 254 TFLOP/s
+in bf16.
 """
 
 import types
