@@ -342,6 +342,25 @@ def test_gains_do_not_decay_and_both_optimizers_learn(
     assert losses[-1] < losses[0] - 1
 
 
+@pytest.mark.parametrize(
+    ("placement", "fits", "is_resident"),
+    [("auto", True, True), ("auto", False, False), ("device", False, True), ("host", True, False)],
+)
+def test_the_training_file_is_kept_on_the_device_if_it_fits_or_is_told_to(
+    config: TrainConfig,
+    dataset: TokenDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    placement: Any,
+    fits: bool,
+    is_resident: bool,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(learner_module, "fits_on", lambda _, num_bytes: asked.append(num_bytes) or fits)
+    learner = Learner(dataclasses.replace(config, data=dataclasses.replace(config.data, placement=placement)))
+    assert (learner._own_stream(dataset)._resident is not None) is is_resident
+    assert asked == ([2 * len(dataset)] if placement == "auto" else [])
+
+
 def test_both_orders_are_there_and_without_replacement_is_the_default(
     config: TrainConfig, dataset: TokenDataset
 ) -> None:
