@@ -23,10 +23,10 @@ def test_batches_are_the_orders_windows_with_targets_one_further_on(tmp_path, dt
     assert torch.equal(targets, inputs + 1)
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.int32, np.uint8])
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.int32, np.uint8, ">u2", ">i4"])
 def test_a_resident_file_gives_the_same_batches(dtype):
     greatest = np.iinfo(dtype).max
-    ids = np.random.default_rng(0).integers(0, greatest, 500, dtype=dtype, endpoint=True)
+    ids = np.random.default_rng(0).integers(0, greatest, 500, endpoint=True).astype(dtype)
     ids[::7] = greatest  # as a signed number of that width this is -1
     on_host, on_device = stream(ids), stream(ids, is_resident=True)
     for step in (0, 5, 1):
@@ -56,6 +56,22 @@ def test_prefetched_batches_are_those_asked_for_in_any_order():
 
 def test_files_stay_on_the_host_of_a_cpu():
     assert not fits_on(CPU, 1)
+
+
+def test_a_file_is_kept_on_a_gpu_if_it_takes_a_quarter_of_the_free_memory_at_most(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4000, 10_000))
+    gpu = torch.device("cuda")
+    assert fits_on(gpu, 1000)
+    assert not fits_on(gpu, 1001)
+
+
+def test_what_is_gathered_for_a_gpu_is_pinned_and_for_a_cpu_is_not(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    stream(np.arange(1000)).batch(0)
+    assert not pinned
+    ahead = stream(np.arange(1000), device=torch.device("cuda"))
+    assert torch.equal(ahead._gather(3), pinned[0])
 
 
 @pytest.mark.gpu

@@ -1,5 +1,6 @@
 """Adam with decoupled weight decay."""
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -53,6 +54,22 @@ class AdamW(Optimizer):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**options, "foreach": foreach, "compiled": compiled})
 
+    def allocate(self) -> None:
+        """Take the memory that the state of all parameters needs, which the first step would take otherwise."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                self._state_of(param, group)
+
+    def _state_of(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[param]
+        if not state:
+            state.update(self._first_state(param, group))
+        return state
+
+    def _first_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """Return the state before the first step; a group may have its own kind."""
+        return {"t": 0, "m": torch.zeros_like(param), "v": torch.zeros_like(param)}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update every parameter that has a gradient; return the loss if a closure computes it."""
@@ -63,10 +80,7 @@ class AdamW(Optimizer):
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         for param in params:
-            state = self.state[param]
-            if not state:
-                state.update(t=0, m=torch.zeros_like(param), v=torch.zeros_like(param))
-            state["t"] += 1
+            self._state_of(param, group)["t"] += 1
         update = self._update_together if group["foreach"] or group["compiled"] else self._update_one_by_one
         update(params, group)
 
@@ -93,7 +107,7 @@ class AdamW(Optimizer):
             lr_t = _bias_corrected(lr, t=t, betas=(beta1, beta2))
             decay = 1 - lr * group["weight_decay"]
             if group["compiled"]:  # as tensors, or each new rate would be compiled anew
-                _move_in_one_pass(
+                _compiled_move()(
                     *(batch, grads, ms, vs, torch.tensor(decay), torch.tensor(lr_t)), beta1=beta1, beta2=beta2, eps=eps
                 )
                 continue
@@ -107,7 +121,12 @@ class AdamW(Optimizer):
             torch._foreach_addcdiv_(batch, ms, denominators, value=-lr_t)
 
 
-@torch.compile(dynamic=False)
+@functools.cache
+def _compiled_move() -> Callable[..., None]:
+    """Return `_move_in_one_pass` compiled; asked for at its first use, for loading the compiler takes seconds."""
+    return torch.compile(_move_in_one_pass, dynamic=False)
+
+
 def _move_in_one_pass(  # noqa: PLR0917
     params: list[Tensor],
     grads: list[Tensor],
