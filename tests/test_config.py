@@ -164,3 +164,23 @@ def test_changed_keys_names_old_and_new_values() -> None:
     new = TrainConfig(data=DataConfig(train="a"), steps=1, optim=OptimConfig(lr=1.0))
     assert changed_keys(old, new) == {"optim.lr": (1e-3, 1.0)}
     assert changed_keys(old, old) == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: OptimConfig(algorithm="sgd"), "optim.algorithm must be one of adamw, muon, got 'sgd'"),
+        (lambda: ScheduleConfig(shape="step"), "schedule.shape must be one of cosine, linear, wsd, got 'step'"),
+        (lambda: DataConfig(train="a.npy", order="sorted"), "data.order must be one of permuted, random, got 'sorted'"),
+        (lambda: DataConfig(train="a.npy", placement=None), "data.placement must be one of .*, got None"),
+        (lambda: TrainConfig(data=DataConfig(train="a.npy"), steps=1, precision="fp8"), "precision must be one of"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused_from_python_too(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_what_may_be_left_out_or_be_of_another_type_is_not_a_choice_alone():
+    for chunk in (None, 5, "auto"):
+        TrainConfig(data=DataConfig(train="a.npy"), steps=1, loss_chunk_size=chunk)

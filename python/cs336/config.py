@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cs336.model import ModelConfig
-from cs336.settings import Reader, changed_keys, from_dict, lay_over, read_toml, to_dict, to_toml
+from cs336.settings import Reader, changed_keys, check_choices, from_dict, lay_over, read_toml, to_dict, to_toml
 
 __all__ = [
     "DataConfig",
@@ -51,6 +51,7 @@ class OptimConfig:
     max_grad_norm: float | None = 1.0
 
     def __post_init__(self) -> None:
+        check_choices(self, prefix="optim.")
         _require(0 < self.lr < math.inf, "optim.lr must be positive and finite", self.lr)
         _require(all(0 <= b < 1 for b in self.betas), "optim.betas must lie in [0, 1)", self.betas)
         _require(0 < self.eps < math.inf, "optim.eps must be positive and finite", self.eps)
@@ -81,6 +82,7 @@ class ScheduleConfig:
     cosine_steps: int | None = None
 
     def __post_init__(self) -> None:
+        check_choices(self, prefix="schedule.")
         _require(self.warmup_steps >= 0, "schedule.warmup_steps must not be negative", self.warmup_steps)
         _require(0 <= self.min_lr_ratio <= 1, "schedule.min_lr_ratio must lie in [0, 1]", self.min_lr_ratio)
         _require(0 < self.cooldown_ratio <= 1, "schedule.cooldown_ratio must lie in (0, 1]", self.cooldown_ratio)
@@ -110,6 +112,9 @@ class DataConfig:
     tokenizer: str | None = None
     order: Literal["permuted", "random"] = "permuted"
     placement: Literal["auto", "device", "host"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_choices(self, prefix="data.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +184,7 @@ class TrainConfig:
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in (
             *("batch_size", "micro_batch_size", "loss_chunk_size", "steps", "tokens"),
             *("eval_every", "eval_batch_size", "checkpoint_every"),

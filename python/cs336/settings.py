@@ -51,6 +51,23 @@ def to_toml(config: Any) -> str:
     return "\n".join(_toml_table(config, prefix=""))
 
 
+def check_choices(config: Any, *, prefix: str = "") -> None:
+    """Check that each field of a config dataclass whose type is a `Literal` holds one of its strings.
+
+    For `__post_init__`: what Python passes has not been through `from_dict`.
+
+    Raises:
+        ValueError: one does not; names the field, after `prefix`, and what it may hold.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        options = _options(hint)
+        choices = [choice for option in options if typing.get_origin(option) is Literal for choice in option.__args__]
+        value = getattr(config, name)
+        is_free = len(options) > 1 + (type(None) in options)  # of other types, too
+        if choices and not is_free and value not in choices and not (value is None and type(None) in options):
+            raise ValueError(f"{prefix}{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
 def changed_keys(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
     """Return the dotted keys in which two configs of one type differ, each with its old and new value."""
     old_values, new_values = flatten(to_dict(old)), flatten(to_dict(new))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cs336.cli.trained import open_checkpoint
 from cs336.model import ModelConfig, TransformerLM
 from cs336.optim import AdamW
 from cs336.tokenizer import Tokenizer
@@ -170,6 +171,14 @@ def test_export_and_import_bring_the_same_text_back(cs336):
         refused = cs336(*arguments)
         assert refused.code == 1
         assert f"choose another directory: {word}" in refused.err
+
+
+def test_the_first_of_several_ids_that_end_a_text_is_imported(cs336):
+    cs336("export", "--checkpoint", "run", "--out", "hf")
+    config = json.loads(Path("hf/config.json").read_text())
+    Path("hf/config.json").write_text(json.dumps(config | {"eos_token_id": [7, 256]}))
+    assert cs336("import", "--model", "hf", "--run-dir", "again").code == 0
+    assert open_checkpoint(Path("again")).eos_id == 7
 
 
 def test_weights_without_a_readable_tokenizer_are_imported_with_a_warning(cs336):

@@ -143,6 +143,16 @@ def test_a_stdout_that_cannot_take_the_result_is_one_line(arguments):
     assert done.stderr == "cs336: error: no space left on device: stdout\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that closes descriptors")
+@pytest.mark.parametrize(
+    ("redirections", "code", "err"), [(">&-", 0, ""), (">&- 2>&-", 0, ""), ("--frobnicate 2>&-", ExitCode.USAGE, "")]
+)
+def test_a_closed_output_is_no_traceback(redirections, code, err):
+    command = f'"{sys.executable}" -m cs336 --version {redirections}'
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, err)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be asked to end")
 def test_a_request_to_end_cleans_up_and_gives_the_handler_back(capsys):
     before = signal.getsignal(signal.SIGTERM)

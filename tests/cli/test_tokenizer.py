@@ -153,6 +153,8 @@ def test_bad_encoding_input_is_refused(cs336, text_file, tokenizer_file, tmp_pat
     at = ("--tokenizer", tokenizer_file)
     refused(cs336("tokenizer", "encode", text_file, *at), "--out", code=2)
     refused(cs336("tokenizer", "encode", *at, "--out", out, "--text", "a"), "--out", code=2)
+    refused(cs336("tokenizer", "encode", *at, "--threads", 0, "--text", "a"), "num_threads must be at least 1")
+    refused(cs336("tokenizer", "encode", *at, "--threads", 2**70, "--text", "a"), "too large")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abc\xff\xfe")))
     refused(cs336("tokenizer", "encode", *at), "stdin is not UTF-8", "0xff", "position 3")
 
@@ -161,20 +163,42 @@ def test_bad_decoding_input_is_refused(cs336, tokenizer_file, tmp_path, monkeypa
     at = ("--tokenizer", tokenizer_file)
     np.save(tmp_path / "floats.npy", np.zeros(3))
     (tmp_path / "junk.npy").write_bytes(b"junk")
+    (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\x01\x00\x06\x00((((((")
     refused(cs336("tokenizer", "decode", *at, "--ids", 99999), "99999")
     refused(cs336("tokenizer", "decode", tmp_path / "floats.npy", *at), "floats.npy", "whole numbers")
     refused(cs336("tokenizer", "decode", tmp_path / "junk.npy", *at), "junk.npy")
+    refused(cs336("tokenizer", "decode", tmp_path / "header.npy", *at), "header.npy is not a whole .npy file")
     refused(cs336("tokenizer", "decode", tmp_path / "gone.npy", *at), "gone.npy")
     refused(cs336("tokenizer", "decode", tmp_path / "junk.npy", *at, "--ids", 1), "not both", code=2)
     monkeypatch.setattr(sys, "stdin", io.StringIO("1 2 three"))
     refused(cs336("tokenizer", "decode", *at), "'three'")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_full_disk_is_one_line(cs336, text_file, tokenizer_file, tmp_path):
-    # the file that is written aside lies on a full device
-    full = tmp_path / "ids.npy.tmp"
-    full.symlink_to("/dev/full")
-    outcome = cs336("tokenizer", "decode", "--tokenizer", tokenizer_file, "--ids", 65, "--out", tmp_path / "ids.npy")
-    refused(outcome, "no space left on device", "ids.npy")
-    assert not (tmp_path / "ids.npy").exists()
+    """No disk to fill: a limit on the size of files fails a write in the same place."""
+    import resource
+
+    ids = tmp_path / "ids.npy"
+    np.save(ids, np.full(100_001, 65, np.uint8))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        outcome = cs336("tokenizer", "decode", ids, "--tokenizer", tokenizer_file, "--out", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    refused(outcome, "file too large", tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {text_file.name, tokenizer_file.name, ids.name}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have a name")
+def test_devices_and_links_stay_what_they_are(cs336, tokenizer_file, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    decode = ("tokenizer", "decode", "--tokenizer", tokenizer_file, "--ids", 65, "--out")
+    refused(cs336(*decode, tmp_path / "pipe"), "pipe is a device or a pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "file").write_bytes(b"old")
+    assert cs336(*decode, tmp_path / "link").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"A"

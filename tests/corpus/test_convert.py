@@ -1,6 +1,7 @@
 """Layouts are read by the programs that they are for where those can be installed, else as these read them."""
 
 import itertools
+import os
 import struct
 
 import numpy as np
@@ -233,6 +234,25 @@ def test_the_source_is_not_replaced(tmp_path):
             convert(tmp_path / "a.bin", tmp_path / out, layout=layout, eos_id=EOS)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have a name")
+def test_devices_and_links_stay_what_they_are(tmp_path):
+    source = write_datatrove(tmp_path / "a.ds", draw_documents())
+    os.mkfifo(tmp_path / "pipe.bin")
+    with pytest.raises(ValueError, match=r"pipe.bin is a device or a pipe, expected the name of a file"):
+        convert(source, tmp_path / "pipe.bin", layout="nanogpt", eos_id=EOS)
+    assert (tmp_path / "pipe.bin").is_fifo()
+    with pytest.raises(ValueError, match=r"is a directory, expected the name of a file"):
+        convert(source, tmp_path, layout="nanogpt", eos_id=EOS)
+    (tmp_path / "disk").mkdir()
+    for name in ("out.bin", "out.idx"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+        (tmp_path / "disk" / name).write_bytes(b"old")
+    convert(source, tmp_path / "out.idx", eos_id=EOS)
+    assert {path.name: path.is_symlink() for path in tmp_path.glob("out.*")} == {"out.bin": True, "out.idx": True}
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {"out.bin", "out.idx"}
+    assert convert(tmp_path / "out.idx", tmp_path / "b.ds").num_documents == 200
+
+
 def test_what_is_not_told_is_asked_for(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"\x01\x00")
     with pytest.raises(ValueError, match="does not tell where documents end; give the EOS id"):
@@ -325,6 +345,45 @@ def test_a_corpus_goes_to_other_layouts(tmp_path, tokenizer):
     found = [tokenizer.decode(part) for both in ids for part in np.split(both, np.flatnonzero(both == eos) + 1)[:-1]]
     assert sorted(found) == sorted(f"{text}<|endoftext|>" for text in texts)
     assert all(len(part) for part in ids)
+
+
+def test_corpora_of_several_tokenizers_are_not_mixed(tmp_path, tokenizer):
+    other = Tokenizer({number: bytes([number]) for number in range(256)}, [], ["<|endoftext|>"])
+    (tmp_path / "a.txt").write_text("low|lower")
+    for name, its_tokenizer in {"one": tokenizer, "same": tokenizer, "other": other}.items():
+        corpora.run(corpora.plan(tmp_path / "a.txt", tokenizer=its_tokenizer, out=tmp_path / name, separator="|"))
+    assert convert([tmp_path / "one", tmp_path / "same"], tmp_path / "both.ds").num_documents == 4
+    with pytest.raises(ValueError, match="the ids of the sources mean different things"):
+        convert([tmp_path / "one", tmp_path / "other"], tmp_path / "mixed.ds")
+    assert not list(tmp_path.glob("*mixed*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layout": "npz"}, "layout must be one of shards, nanogpt, .* got 'npz'"),
+        ({"source_layout": "zip"}, "source_layout must be one of shards, .* got 'zip'"),
+        ({"layout": "nanogpt", "split": "test"}, "split must be one of train, valid, got 'test'"),
+        ({"layout": "shards", "shard_tokens": 0}, "tokens_per_shard must be at least 1, got 0"),
+    ],
+)
+def test_what_there_is_not_is_refused_and_nothing_written(tmp_path, tokenizer, options, message):
+    source = write_datatrove(tmp_path / "a.ds", with_eos_of(tokenizer, draw_documents()))
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=message):
+        convert(source, tmp_path / "out", tokenizer=tokenizer, **options)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_damaged_shard_is_named(tmp_path, tokenizer):
+    source = write_datatrove(tmp_path / "a.ds", with_eos_of(tokenizer, draw_documents()))
+    convert(source, tmp_path / "c", layout="shards", tokenizer=tokenizer)
+    shard = tmp_path / "c" / "train-00000-00000.npy"
+    content = bytearray(shard.read_bytes())
+    content[10:16] = b"{((((("  # which NumPy's parser of headers has errors of its own for
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train-00000-00000.npy: it is not what the manifest lists"):
+        convert(tmp_path / "c", tmp_path / "b.ds")
 
 
 def test_shards_are_whole_or_not_there(tmp_path, tokenizer):

@@ -166,3 +166,20 @@ def test_another_tokenizer_of_the_same_size_has_another_hash(tokenizer, jsonl, t
     vocab, merges = train_bpe(iter(["other words altogether " * 9]), 280, [EOS])
     with pytest.raises(ValueError, match="tokenizer_sha256 was"):
         corpus.plan(jsonl, tokenizer=Tokenizer(vocab, merges, [EOS]), out=tmp_path / "out", tokens_per_shard=1500)
+
+
+@pytest.mark.parametrize("num_threads", [0, -1])
+def test_no_threads_are_refused_before_anything_is_done(make, jsonl, tmp_path, num_threads):
+    with pytest.raises(ValueError, match=f"num_threads must be at least 1 .* got {num_threads}"):
+        make(jsonl, num_threads=num_threads)
+    assert not list(tmp_path.rglob("*-00000-*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("invalid_utf8", "ignore"), ("special_text", "allowed"), ("fingerprint", "none"), ("format", "csv")],
+)
+def test_a_choice_that_there_is_not_is_refused_before_it_is_planned(jsonl, tokenizer, tmp_path, option, value):
+    with pytest.raises(ValueError, match=f"{option} must be one of .*, got '{value}'"):
+        corpus.plan(jsonl, tokenizer=tokenizer, out=tmp_path / "out", **{option: value})
+    assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ def test_several_arrays_read_as_one(sizes, data):
     if len(whole):
         places = np.array(data.draw(st.lists(st.integers(-len(whole), len(whole) - 1), min_size=1))).reshape(1, -1)
         assert np.array_equal(sharded[places], whole[places])
+        assert np.array_equal(sharded[places % len(whole)], sharded[(places % len(whole)).astype(np.uint64)])
         assert sharded[-1] == whole[-1]
 
 
@@ -27,6 +28,8 @@ def test_what_is_not_there_is_an_error():
     sharded = ShardedIds([np.arange(3), np.arange(2)])
     with pytest.raises(IndexError, match="out of range of 5 ids"):
         sharded[np.array([5])]
+    with pytest.raises(IndexError, match="got bool"):
+        sharded[np.array([True, False, True, False, False])]
     with pytest.raises(ValueError, match="slices of step 1"):
         sharded[::2]
 

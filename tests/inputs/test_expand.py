@@ -27,14 +27,12 @@ def names(inputs, **options):
     return [file.name for file in expand(inputs, **options)]
 
 
+READABLE = ["a.jsonl.zst", "b.txt", "deep/d.parquet", "deep/er/c.jsonl.gz"]
+
+
 def test_a_directory_stands_for_what_can_be_read_below_it(tree):
     found = expand(tree)
-    assert [os.path.relpath(file.name, tree) for file in found] == [
-        "a.jsonl.zst",
-        "b.txt",
-        "deep/d.parquet",
-        "deep/er/c.jsonl.gz",
-    ]
+    assert [os.path.relpath(file.name, tree) for file in found] == READABLE
     assert [(file.format, file.compression) for file in found] == [
         ("jsonl", "zstd"),
         ("text", "none"),
@@ -42,6 +40,16 @@ def test_a_directory_stands_for_what_can_be_read_below_it(tree):
         ("jsonl", "gzip"),
     ]
     assert {file.size_bytes for file in found} == {7}
+
+
+@pytest.mark.parametrize("here", [".", "./", "deep/.."])
+def test_hidden_files_stay_out_however_the_directory_is_named(tree, here):
+    assert [os.path.relpath(name) for name in names(here)] == READABLE
+
+
+@pytest.mark.parametrize("hidden", [".hidden", "./.hidden", ".//.hidden/"])
+def test_a_hidden_directory_that_is_named_is_meant(tree, hidden):
+    assert names(hidden) == [".hidden/e.txt"]
 
 
 def test_patterns_and_lists_keep_their_order(tree):

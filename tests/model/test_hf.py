@@ -150,6 +150,17 @@ def test_a_directory_with_files_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
 
+def test_what_lies_beside_the_export_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "hf.tmp").mkdir()
+    (tmp_path / "hf.tmp" / "notes.txt").write_text("mine")
+    export_hf(build(), tmp_path / "hf")
+    assert (tmp_path / "hf.tmp" / "notes.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(ValueError, match="empty is the working directory"):
+        export_hf(build(), ".")
+
+
 def test_a_failure_in_mid_export_leaves_nothing(tmp_path):
     class Failing:
         vocab_size = 1
@@ -184,6 +195,10 @@ def test_what_does_not_fit_the_model_is_refused(tmp_path):
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor must be 1, got 0.5"),
         ({"head_dim": 16}, "head_dim 16 times num_attention_heads 4 must be hidden_size 32"),
         ({"num_key_value_heads": 3}, "must be divisible by num_key_value_heads, got 4 and 3"),
+        ({"num_key_value_heads": "2"}, "num_key_value_heads must be an integer of at least 1, got '2'"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads must be an integer of at least 1, got 0"),
+        ({"rms_norm_eps": "tiny"}, "config.json: rms_norm_eps must be a number, got 'tiny'"),
+        ({"rope_parameters": None, "rope_theta": [1]}, r"config.json: rope_theta must be a number, got \[1\]"),
         ({"hidden_size": "32"}, "hidden_size must be an integer of at least 1, got '32'"),
         ({"quantization_config": {}}, "quantization_config = {} has no equivalent"),
         ({"use_sliding_window": True}, "use_sliding_window = True has no equivalent"),

@@ -1,5 +1,7 @@
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -65,6 +67,11 @@ def test_foreach_gives_the_same_bits(dtype):
 
 
 @pytest.mark.slow
+def test_the_compiler_is_not_loaded_before_it_is_needed():
+    program = "import sys, cs336.optim, cs336.train, cs336.generate; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_compiled_gives_the_same_numbers_and_compiles_once_for_all_rates():
     shapes = [(3, 5), (7,), (2, 2, 2)]
     plain, compiled = parameters(*shapes, dtype=torch.float32), parameters(*shapes, dtype=torch.float32)

@@ -47,6 +47,12 @@ def test_parameters_without_gradient_are_skipped():
     assert clip_gradients([frozen], 1.0).item() == 0
 
 
+def test_takes_a_single_parameter():
+    (param,) = with_gradients((3, 4))
+    clip_gradients(param, 0.1)
+    torch.testing.assert_close(param.grad.norm(), torch.tensor(0.1))
+
+
 def test_takes_an_iterator():
     params = with_gradients((3,), (4,))
     clip_gradients(iter(params), 1e-2)

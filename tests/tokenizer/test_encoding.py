@@ -82,6 +82,12 @@ class TestEncode:
         assert ours.encode_ordinary_batch([text, ""], num_threads=2) == [ids, []]
         assert ours._tokenizer.encode_ordinary(text) == ids
 
+    @pytest.mark.parametrize("name", ["encode_batch", "encode_ordinary_batch"])
+    def test_a_batch_may_come_from_an_iterator(self, ours, theirs, name):
+        texts = ["the end", "", "of it"]
+        for encoding in (ours, theirs):
+            assert getattr(encoding, name)(iter(texts)) == getattr(ours, name)(texts) != []
+
     def test_the_defaults_refuse_special_tokens(self, ours, theirs):
         for encoding in (ours, theirs):
             with pytest.raises(ValueError, match=r"<\|endoftext\|>"):

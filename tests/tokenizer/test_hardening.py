@@ -1,6 +1,9 @@
 """Input that once got through or got lost: pipes, aliases, huge numbers, files that change, failed iterators."""
 
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
@@ -135,3 +138,34 @@ def test_idle_caches_do_not_pile_up(tokenizer):
     for _ in range(100):
         tokenizer.encode_batch(texts, num_threads=8)
     assert psutil.Process().memory_info().rss - before < 30e6
+
+
+IDLE_PIPE = """
+    import os, signal, sys, threading
+    from cs336.tokenizer import Tokenizer, train_bpe
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    path = sys.argv[1]
+    tokenizer = Tokenizer({i: bytes([i]) for i in range(256)}, [])
+    for read in (tokenizer.encode_file_to_array, lambda path: train_bpe(path, 300)):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            read(path)
+        except KeyboardInterrupt:
+            print("interrupted")
+"""
+
+
+@needs_unix
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_a_pipe_that_nobody_writes_to_can_be_left(tmp_path, has_writer):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    command = [sys.executable, "-c", textwrap.dedent(IDLE_PIPE), str(path)]
+    writer = os.open(path, os.O_RDWR) if has_writer else None
+    try:
+        found = subprocess.run(command, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
+    finally:
+        if writer is not None:
+            os.close(writer)
+    assert found.stdout.split() == ["interrupted", "interrupted"]

@@ -40,3 +40,25 @@ def test_a_long_pretoken_takes_less_than_ten_bytes_a_byte():
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(num_letters)]
     peak = subprocess.run(command, check=True, timeout=300, stdout=subprocess.PIPE, text=True).stdout
     assert int(peak) < 10 * num_letters
+
+
+GUESS = """
+    import re, resource
+    from pathlib import Path
+    from cs336.tokenizer import Tokenizer
+
+    vocab = {i: bytes([i]) for i in range(256)} | {256: b"th", 257: b"the", 258: b" the"}
+    tokenizer = Tokenizer(vocab, [(b"t", b"h"), (b"th", b"e"), (b" ", b"the")])
+    text = " the" * 8_000_000
+    tokenizer.encode_array(text[:3_000_000], num_threads=1)
+    size_bytes = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    # The ids take 32 MB; room is made for an id in two bytes, which would take 64.
+    resource.setrlimit(resource.RLIMIT_AS, (size_bytes + 60_000_000, -1))
+    ids = tokenizer.encode_array(text, num_threads=1)
+    assert len(ids) == 8_000_000 and (ids == 258).all()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ids_that_fit_are_made_even_if_more_had_been_expected():
+    subprocess.run([sys.executable, "-c", textwrap.dedent(GUESS)], check=True, timeout=300)

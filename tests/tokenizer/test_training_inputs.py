@@ -120,7 +120,8 @@ def test_weights_are_those_of_what_was_named(tmp_path):
     ("options", "message"),
     [
         ({"separator": ""}, "the separator of documents is empty"),
-        ({"on_bad": "ignore"}, "on_bad must be 'fail' or 'skip', got 'ignore'"),
+        ({"on_bad": "ignore"}, "on_bad must be one of fail, skip, got 'ignore'"),
+        ({"format": "csv"}, "format must be one of text, jsonl, parquet, got 'csv'"),
         ({"invalid_utf8": "ignore"}, "invalid_utf8 must be"),
         ({"max_bad": 3}, "max_bad is for on_bad='skip'"),
         ({"max_document_bytes": 0}, "max_document_bytes must be at least 1"),

@@ -98,12 +98,13 @@ class ReportCorpus:
 
     def run(self) -> int:
         """Gather the figures and write the page or the picture."""
+        from cs336 import _bpe
         from cs336.corpus.figures import gather
         from cs336.corpus.page import draw, render
 
         figures = gather(self.corpus)
         if self.out.suffix in {".html", ".htm"}:
-            self.out.write_text(render(figures), encoding="utf-8")
+            _bpe.write_file(self.out, render(figures).encode())
         else:
             draw(figures, self.out)
         print_result({"out": str(self.out)}, as_json=False)

@@ -34,6 +34,9 @@ class _TerminatedError(BaseException):
 
 def run_guarded(run: Callable[[], int]) -> int:
     """Run a verb; turn the errors that users cause into one line and an exit code, and let our own bugs show."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell (>&-): what goes there goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  (as long as the process)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no text is lost to a terminal's encoding
     try:
@@ -125,7 +128,8 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
         return f"out of memory; make the model or the batch smaller ({str(error) or 'allocation failed'})"
     is_missing_extra = isinstance(error, ModuleNotFoundError) and "pip install" in str(error)
-    return str(error) if isinstance(error, ValueError | UsageError) or is_missing_extra else None
+    is_users = isinstance(error, ValueError | OverflowError | UsageError)  # of these the second: a number too large
+    return str(error) if is_users or is_missing_extra else None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -106,8 +106,10 @@ class Import:
         return ExitCode.OK
 
     def _eos_id(self, tokenizer: "Tokenizer | None") -> int | None:
-        """Return the id that ends a text: the one that config.json names, or else the tokenizer's."""
+        """Return the id that ends a text: the (first) one that config.json names, or else the tokenizer's."""
         named = json.loads((self.model / "config.json").read_bytes()).get("eos_token_id")
+        if isinstance(named, list) and named:  # of models that end a turn with another id than a text
+            named = named[0]
         if isinstance(named, int):
             return named
         return None if tokenizer is None else tokenizer.eos_id

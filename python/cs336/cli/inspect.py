@@ -1,7 +1,6 @@
 """`cs336 tokenizer inspect`: a vocabulary and what it makes of a text, on the terminal or as a page."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,15 +101,10 @@ def _read(source: str) -> str:
 
 
 def _write_page(path: Path, found: "Inspection") -> None:
+    from cs336 import _bpe
     from cs336.tokenizer.page import render
 
-    aside = path.with_name(f".{path.name}.tmp.{os.getpid()}")
-    try:
-        aside.write_text(render(found), encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    _bpe.write_file(path, render(found).encode())
 
 
 def _numbers(found: "Inspection") -> dict[str, object]:

@@ -149,7 +149,7 @@ class EncodeText:
             raise UsageError("--out takes the ids of a file: give the text file to encode")
         tokenizer = Tokenizer.load(self.tokenizer)
         text = _read_stdin() if self.text is None else self.text
-        ids = tokenizer.encode(text)
+        ids = tokenizer.encode(text, num_threads=self.threads)
         if self.json:
             print_result({"ids": ids}, as_json=True)
         else:
@@ -190,6 +190,7 @@ class DecodeIds:
 
     def run(self) -> int:
         """Decode; the bytes go out as they are, so that encoding and decoding a file gives the same file."""
+        from cs336 import _bpe
         from cs336.tokenizer import Tokenizer
 
         if self.input is not None and self.ids is not None:
@@ -197,7 +198,7 @@ class DecodeIds:
         tokenizer = Tokenizer.load(self.tokenizer)
         content = tokenizer.decode_bytes(self._read_ids())
         if self.out is not None:
-            _write_whole(self.out, content)
+            _bpe.write_file(self.out, content)
             print_result({"out": str(self.out), "num_bytes": len(content)}, as_json=self.json)
         elif self.json:
             print_result({"text": content.decode(errors="replace")}, as_json=True)
@@ -207,7 +208,7 @@ class DecodeIds:
         return ExitCode.OK
 
     def _read_ids(self) -> list[int]:
-        import numpy as np
+        from cs336._npy import open_npy
 
         if self.ids is not None:
             return list(self.ids)
@@ -217,11 +218,8 @@ class DecodeIds:
             if strange is not None:
                 raise ValueError(f"ids must be whole numbers between white space, got {strange!r}")
             return [int(word) for word in words]
-        try:
-            array = np.load(self.input, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{self.input} is not a .npy file of token ids ({error})") from error
-        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
+        array = open_npy(self.input)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
             raise ValueError(f"{self.input} must hold a one-dimensional array of whole numbers")
         return array  # type: ignore[return-value]
 
@@ -306,13 +304,3 @@ def _read_stdin() -> str:
     except UnicodeDecodeError as error:
         strange = f"0x{error.object[error.start]:02x} at position {error.start}"
         raise ValueError(f"stdin is not UTF-8 text, got byte {strange}; convert it first") from error
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error

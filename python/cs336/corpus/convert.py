@@ -14,7 +14,8 @@ from cs336.corpus.layouts.megatron import MAX_NARROW_VOCAB, MegatronSink, Megatr
 from cs336.corpus.layouts.nanogpt import NanoGptSink, NanoGptSource
 from cs336.corpus.layouts.shards import ShardsSink, ShardsSource
 from cs336.corpus.layouts.stream import Block, Meaning, Sink, Source
-from cs336.shards import Split
+from cs336.corpus.options import DEFAULT_TOKENS_PER_SHARD
+from cs336.shards import SPLITS, Split
 from cs336.tokenizer import Tokenizer
 from cs336.tokenizer.tokenizer import END_OF_TEXT
 
@@ -82,14 +83,21 @@ def convert(
         progress: called as `progress("convert", tokens done, tokens in all)`.
 
     Raises:
-        ValueError: The source is damaged, or the layout cannot hold what is in it: an id does not fit its type, or
-            the end of a document would be lost.
+        ValueError: There is no such layout or split, the source is damaged, or the layout cannot hold what is in it:
+            an id does not fit its type, or the end of a document would be lost.
         OSError: A file cannot be read or written. Nothing is left under a final name.
     """
     paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(path) for path in source]
     if not paths:
         raise ValueError("there is nothing to convert, expected at least one path")
     out = Path(out)
+    for name, value, choices in (
+        ("layout", layout, get_args(Layout)),
+        ("source_layout", source_layout, get_args(Layout)),
+        ("split", split, SPLITS),
+    ):
+        if value is not None and value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     source_layout = source_layout or detect(paths[0])
     layout = layout or _layout_of(out)
     if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
@@ -164,9 +172,19 @@ def _layout_of(out: Path) -> Layout:
 
 
 class _Chain:
-    """Sources one after the other."""
+    """Sources one after the other.
+
+    Raises:
+        ValueError: Their ids mean different things.
+    """
 
     def __init__(self, sources: Sequence[Source]) -> None:
+        for source in sources[1:]:
+            if source.meaning != sources[0].meaning:
+                raise ValueError(
+                    f"the ids of the sources mean different things: {sources[0].meaning} and {source.meaning}; "
+                    "convert each alone"
+                )
         self._sources = sources
         self.dtype = np.result_type(*(source.dtype for source in sources))
         self.num_tokens = sum(source.num_tokens for source in sources)
@@ -240,7 +258,8 @@ def _shards(
 ) -> ShardsSink:
     if tokenizer is None:
         raise ValueError("a corpus directory holds the tokenizer of its ids: give it")
-    return ShardsSink(out, sources, tokenizer, eos_id=passage.eos_id(), tokens_per_shard=shard_tokens)
+    size = DEFAULT_TOKENS_PER_SHARD if shard_tokens is None else shard_tokens
+    return ShardsSink(out, sources, tokenizer, eos_id=passage.eos_id(), tokens_per_shard=size)
 
 
 def _check_eos(meaning: Meaning, dtype: np.dtype[Any]) -> None:

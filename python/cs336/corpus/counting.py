@@ -2,13 +2,13 @@
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cs336 import _bpe
 from cs336.corpus.work import Executor, run_tasks
 from cs336.inputs import InputFile, Inputs, ReadOptions, expand
 from cs336.tokenizer import CountSummary, count_pretokens, merge_counts
@@ -127,9 +127,7 @@ def _begin(directory: Path, plan: dict[str, Any]) -> None:
                 f"{directory} holds parts that were counted with other {' and '.join(differing)}; go on with what they "
                 f"were counted with, or remove it"
             )
-    aside = directory / f".plan.json.tmp.{os.getpid()}"
-    aside.write_text(json.dumps(plan), encoding="utf-8")
-    aside.replace(path)
+    _bpe.write_file(path, json.dumps(plan).encode())
 
 
 def _check_unchanged(planned: InputFile) -> None:

@@ -124,7 +124,7 @@ def run_locally(
     An interruption (an exception in the calling thread) stops the tasks at the next batch and is raised when they have
     stopped; what is committed stays.
     """
-    num_threads = num_threads or _num_cores()
+    num_threads = _num_cores() if num_threads is None else num_threads
     side_by_side = max(1, min(len(tasks), max(num_threads // _THREADS_A_TASK, min(2, num_threads))))
     board = _Board(plan, tasks)
     failures = board.failures

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from cs336.settings import check_choices
+
 if TYPE_CHECKING:
     from cs336.tokenizer import Tokenizer
 
@@ -56,6 +58,7 @@ class CorpusOptions:
     fingerprint: Literal["ends", "full"] = "ends"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("max_record_bytes", "tokens_per_shard", "task_bytes"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         for name in ("max_rejected", "split_seed", "shuffle_seed"):

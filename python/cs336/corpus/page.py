@@ -1,10 +1,12 @@
 """The figures of a corpus as an HTML page, with nothing to load, for a phone, a desk and paper; and as a picture."""
 
+import io
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 from pathlib import Path
 
+from cs336 import _bpe
 from cs336._extras import require_extra
 from cs336.corpus.figures import Figures, SplitFigures
 
@@ -209,10 +211,6 @@ def draw(figures: Figures, out: Path) -> None:
     if len(figures.splits) > 1:
         above.legend(frameon=False)
     above.set_title(f"Corpus {figures.name}", loc="left", color=ink, fontweight="bold")
-    aside = out.with_name(f"{out.stem}.tmp{out.suffix}")
-    try:
-        figure.savefig(aside)
-        aside.replace(out)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(out)) from error
+    picture = io.BytesIO()
+    figure.savefig(picture, format=out.suffix.removeprefix("."))
+    _bpe.write_file(out, picture.getvalue())

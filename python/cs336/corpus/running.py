@@ -69,6 +69,8 @@ def run(
     """
     if not 0 <= task_index < num_tasks:
         raise ValueError(f"task_index must lie in 0 .. num_tasks - 1, got {task_index} of {num_tasks}")
+    if num_threads is not None and num_threads < 1:
+        raise ValueError(f"num_threads must be at least 1 (or None for all cores), got {num_threads}")
     run_tasks = executor_named(executor)
     with CorpusLock(plan.directory, share=task_index, num_shares=num_tasks):
         check_is_planned(plan)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cs336._npy import open_npy
 from cs336.data.sharded import ShardedIds
 from cs336.shards import Manifest, Split, read_manifest
 
@@ -58,7 +59,7 @@ class TokenDataset:
         path = Path(path)
         if path.is_dir():
             return cls._of_corpus(path, vocab_size, split, tokenizer_sha256, eos_id)
-        dataset = cls(_open_npy(path), path)
+        dataset = cls(_open_ids(path), path)
         if vocab_size is not None:
             dataset.check_ids(vocab_size)
         return dataset
@@ -74,7 +75,7 @@ class TokenDataset:
             raise ValueError(f"{directory} holds no {split} documents; plan it with a valid_fraction between 0 and 1")
         arrays = []
         for shard in shards:
-            ids = _open_npy(directory / shard.file)
+            ids = _open_ids(directory / shard.file)
             if (len(ids), str(ids.dtype)) != (shard.tokens, shard.dtype):
                 raise ValueError(
                     f"{directory / shard.file} holds {len(ids)} {ids.dtype}, but the manifest says {shard.tokens} "
@@ -127,17 +128,8 @@ def as_ids(array: npt.ArrayLike, *, name: str = "ids") -> npt.NDArray[np.integer
     return checked
 
 
-def _open_npy(path: Path) -> npt.NDArray[np.integer[Any]]:
-    try:
-        ids = np.lib.format.open_memmap(path, mode="r")
-        if ids.offset + ids.nbytes != path.stat().st_size:
-            raise ValueError("bytes after the array's end")
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header makes numpy raise TokenError, OverflowError, TypeError, ...
-        raise ValueError(
-            f"{path} is not a whole .npy file of token ids; write it with `cs336 tokenizer encode`"
-        ) from error
+def _open_ids(path: Path) -> npt.NDArray[np.integer[Any]]:
+    ids = open_npy(path)
     as_ids(ids, name=str(path))
     return ids
 

@@ -42,6 +42,9 @@ class ShardedIds:
                 raise ValueError(f"ids in several files are read in slices of step 1, got {step}")
             return self._range(begin, max(begin, end))
         places = np.asarray(index)
+        if places.size and places.dtype.kind not in "iu":
+            raise IndexError(f"ids in several files are read at whole numbers and in slices, got {places.dtype}")
+        places = places.astype(np.int64)
         if places.size and not (-len(self) <= places.min() and places.max() < len(self)):
             raise IndexError(f"index out of range of {len(self)} ids, got {places.min()} to {places.max()}")
         places = np.where(places < 0, places + len(self), places)

@@ -80,7 +80,8 @@ class _Resident:
     """
 
     def __init__(self, ids: npt.NDArray[np.integer[Any]], context_length: int, device: torch.device) -> None:
-        signed = np.ascontiguousarray(ids).view(f"i{ids.dtype.itemsize}")
+        native = np.ascontiguousarray(ids, ids.dtype.newbyteorder("="))
+        signed = native.view(f"i{ids.dtype.itemsize}")
         self._ids = torch.tensor(signed, device=device)  # a copy: the file's pages are read-only
         self._mask = (1 << 8 * ids.dtype.itemsize) - 1 if ids.dtype.kind == "u" and ids.dtype.itemsize < 8 else -1
         self._window = torch.arange(context_length + 1, device=device)

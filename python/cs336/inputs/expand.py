@@ -5,7 +5,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal
 
 from cs336._extras import require_extra
@@ -110,11 +110,12 @@ def _expand_one(name: str, format: Format | None, otherwise: Format | None) -> I
 
 def _readable(directory: str, names: Sequence[str], format: Format | None) -> list[str]:  # noqa: A002
     """Those files of a directory that are meant: hidden ones and those of other kinds are not."""
+    num_above = len(PurePath(directory).parts)  # of "." none: what is below it has no such beginning
     kept = [
         name
         for name in names
         if (format is not None or _kind(name)[0] is not None)
-        and not any(part.startswith(".") for part in PurePosixPath(name.removeprefix(directory)).parts)
+        and not any(part.startswith(".") for part in PurePath(name).parts[num_above:])
     ]
     if not kept:
         raise ValueError(f"{directory} holds no file to read, expected names that end in {_known()}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from cs336.inputs.expand import Format, InputFile
 from cs336.inputs.feed import fed
+from cs336.settings import check_choices
 
 # Above it a record is taken for damage rather than for a document: some of them must fit into memory side by side.
 DEFAULT_MAX_DOCUMENT_BYTES = 128 << 20
@@ -39,12 +40,9 @@ class ReadOptions:
     max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.separator == "":
             raise ValueError("the separator of documents is empty, expected at least one character, or None")
-        if self.on_bad not in {"fail", "skip"}:
-            raise ValueError(f"on_bad must be 'fail' or 'skip', got {self.on_bad!r}")
-        if self.invalid_utf8 not in {"strict", "replace"}:
-            raise ValueError(f"invalid_utf8 must be 'strict' or 'replace', got {self.invalid_utf8!r}")
         if self.max_bad is not None and (self.on_bad == "fail" or self.max_bad < 0):
             raise ValueError(f"max_bad is for on_bad='skip', and not negative, got {self.max_bad} with {self.on_bad!r}")
         if self.max_document_bytes < 1:

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
+
+from cs336.settings import check_choices
 
 Attention = Literal["plain", "sdpa"]
 Norm = Literal["rms", "none"]
@@ -74,9 +76,7 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be positive and finite, got {value}")
-        for name, choices in _CHOICES:
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        check_choices(self)
 
     @property
     def d_head(self) -> int:
@@ -88,13 +88,3 @@ class ModelConfig:
         """Hidden width of the feed-forward network in use: d_ff, or 3/2 of it without a gate."""
         assert self.d_ff is not None, "set in __post_init__"
         return self.d_ff if self.ffn == "swiglu" else 3 * self.d_ff // 2
-
-
-_CHOICES = (
-    ("norm", get_args(Norm)),
-    ("norm_position", get_args(NormPosition)),
-    ("position", get_args(Position)),
-    ("ffn", get_args(FeedForward)),
-    ("attention", get_args(Attention)),
-    ("projection_init", get_args(ProjectionInit)),
-)

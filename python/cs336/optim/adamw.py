@@ -1,5 +1,6 @@
 """Adam with decoupled weight decay."""
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -93,7 +94,7 @@ class AdamW(Optimizer):
             lr_t = _bias_corrected(lr, t=t, betas=(beta1, beta2))
             decay = 1 - lr * group["weight_decay"]
             if group["compiled"]:  # as tensors, or each new rate would be compiled anew
-                _move_in_one_pass(
+                _compiled_move()(
                     *(batch, grads, ms, vs, torch.tensor(decay), torch.tensor(lr_t)), beta1=beta1, beta2=beta2, eps=eps
                 )
                 continue
@@ -107,7 +108,12 @@ class AdamW(Optimizer):
             torch._foreach_addcdiv_(batch, ms, denominators, value=-lr_t)
 
 
-@torch.compile(dynamic=False)
+@functools.cache
+def _compiled_move() -> Callable[..., None]:
+    """Return `_move_in_one_pass` compiled; asked for at its first use, for loading the compiler takes seconds."""
+    return torch.compile(_move_in_one_pass, dynamic=False)
+
+
 def _move_in_one_pass(  # noqa: PLR0917
     params: list[Tensor],
     grads: list[Tensor],

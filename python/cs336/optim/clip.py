@@ -8,7 +8,9 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def clip_gradients(params: Iterable[torch.nn.Parameter], max_norm: float, eps: float = 1e-6) -> Float[Tensor, ""]:
+def clip_gradients(
+    params: torch.nn.Parameter | Iterable[torch.nn.Parameter], max_norm: float, eps: float = 1e-6
+) -> Float[Tensor, ""]:
     """Scale all gradients by `max_norm / (norm + eps)` if that is below one (Pascanu et al. 2013, algorithm 1).
 
     Parameters without a gradient are skipped; the others are on one device, which a handful of calls keeps busy, and
@@ -22,6 +24,8 @@ def clip_gradients(params: Iterable[torch.nn.Parameter], max_norm: float, eps: f
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive, got {max_norm}")
+    if isinstance(params, torch.nn.Parameter):  # whose rows, gone through one by one, would have no gradients to clip
+        params = [params]
     grads = [param.grad for param in params if param.grad is not None]
     if not grads:
         return torch.zeros(())

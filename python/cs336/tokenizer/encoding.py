@@ -80,6 +80,7 @@ class Encoding:
         disallowed_special: _Disallowed = "all",
     ) -> list[list[int]]:
         """As `encode` of each text, on several threads."""
+        text = text if isinstance(text, str) else list(text)  # gone through twice; a single str is refused below
         specials = self._check(text, allowed_special, disallowed_special)
         return self._tokenizer.encode_batch(text, num_threads, special_tokens=specials)
 

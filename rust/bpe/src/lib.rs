@@ -34,6 +34,7 @@ mod encode;
 mod error;
 pub mod files;
 mod memory;
+mod merges;
 mod parallel;
 mod raw;
 mod split;
@@ -48,6 +49,7 @@ pub use count::{
 };
 pub use encode::{CACHE_BYTES, FileStats, Recognised, StreamEncoder, Tokenizer, Unfinished};
 pub use error::{Error, Result};
+pub use merges::{Merge, Merges};
 pub use split::{Pattern, SpecialTokens};
 pub use surrogates::repair_surrogates;
 pub use train::{SecondStage, SuperTrainer, TrainOptions, Trained, Trainer};

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 
-/// Room for `additional` more values, amortised as [`Vec::push`] has it.
+/// Room for `additional` more values, amortised as [`Vec::push`] has it if there is so much.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], here as below.
@@ -12,7 +12,13 @@ pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
     if values.capacity() - values.len() >= additional {
         return Ok(());
     }
-    values.try_reserve(additional).map_err(|_| refused::<T>(values.len().saturating_add(additional)))
+    let reserved = values.try_reserve(additional).or_else(|_| values.try_reserve_exact(additional));
+    reserved.map_err(|_| refused::<T>(values.len().saturating_add(additional)))
+}
+
+/// Room for so many values by a guess: where that much is refused there may be enough for what really comes.
+pub(crate) fn reserve_by_guess<T>(values: &mut Vec<T>, length: usize) {
+    let _ = values.try_reserve_exact(length);
 }
 
 /// As [`Vec::push`].

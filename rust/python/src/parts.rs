@@ -83,10 +83,13 @@ pub(crate) fn vocab_dict<B: AsRef<[u8]>>(
     Ok(out)
 }
 
-pub(crate) fn merges_list<'py>(py: Python<'py>, merges: &[(Vec<u8>, Vec<u8>)]) -> PyResult<Bound<'py, PyList>> {
+pub(crate) fn merges_list<B: AsRef<[u8]>>(
+    py: Python<'_>,
+    merges: impl IntoIterator<Item = (B, B)>,
+) -> PyResult<Bound<'_, PyList>> {
     let out = PyList::empty(py);
     for (left, right) in merges {
-        out.append(PyTuple::new(py, [to_bytes(py, left)?, to_bytes(py, right)?])?)?;
+        out.append(PyTuple::new(py, [to_bytes(py, left.as_ref())?, to_bytes(py, right.as_ref())?])?)?;
     }
     Ok(out)
 }

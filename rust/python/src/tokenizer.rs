@@ -66,7 +66,7 @@ impl Tokenizer {
             Ok(contents) => contents.get().take()?,
             Err(_) => files::Contents {
                 vocab: extract_vocab(vocab.cast::<PyDict>()?)?,
-                merges: extract_merges(merges)?,
+                merges: extract_merges(merges)?.into(),
                 pattern: Some(Pattern::parse(pattern.unwrap_or("gpt2")).map_err(|error| to_py(py, &error))?),
                 ..files::Contents::default()
             },
@@ -290,7 +290,7 @@ impl Tokenizer {
     /// The merges in the order of their rank: a new list.
     #[getter]
     fn merges<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        merges_list(py, self.core.merges())
+        merges_list(py, self.core.spelt_merges())
     }
 
     /// The id of each special token: a new dict.

@@ -184,7 +184,7 @@ impl Trainer {
             Stage::Finished => unreachable!("refused above"),
         })?;
         self.num_pretokens = Some(trained.num_pretokens);
-        Ok((vocab_dict(py, trained.vocab)?, merges_list(py, &trained.merges)?))
+        Ok((vocab_dict(py, trained.vocab)?, merges_list(py, trained.merges)?))
     }
 
     /// How many different pretokens there were; None until finished.

@@ -78,7 +78,7 @@ class DatatroveSink:
         """Put the files under their names."""
         lines = [f"{self._tokenizer}|{self.dtype.itemsize}", str(self._num_tokens), _rounded(self._num_tokens)]
         self._metadata.write("\n".join(lines).encode())
-        self._ids.path.unlink(missing_ok=True)  # other ids must not be found beside this index
+        self._ids.remove_earlier()  # other ids must not be found beside this index
         files = [self._index, self._metadata, self._ids]
         for file in files:
             file.commit()

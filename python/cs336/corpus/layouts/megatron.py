@@ -131,7 +131,7 @@ class MegatronSink:
             stop = min(start + BLOCK_TOKENS, self._num_documents + 1)
             self._index.write(np.arange(start, stop, dtype="<i8"))
         self._lengths.abandon()
-        self._index.path.unlink(missing_ok=True)  # the index of other ids must not be found beside these
+        self._index.remove_earlier()  # the index of other ids must not be found beside these
         self._bin.commit()
         self._index.commit()
         return [self._bin.path, self._index.path]

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from cs336 import _bpe
+from cs336._npy import open_npy
 from cs336.corpus.layouts.stream import Block, Ids, Meaning, Positions, pieces
 from cs336.corpus.options import DEFAULT_TOKENS_PER_SHARD, CorpusOptions
 from cs336.corpus.planning import PLAN, TOKENIZER, Part, Plan, PlannedInput
@@ -47,11 +48,14 @@ class ShardsSource:
 
     def _load(self, shard: Shard) -> tuple[Ids, Positions]:
         path = self._directory / shard.file
-        ids = np.load(path, mmap_mode="r", allow_pickle=False)
-        ends = np.load(self._directory / shard.ends_file, allow_pickle=False).astype(np.int64)
-        if len(ids) != shard.tokens or len(ends) != shard.documents or ids.dtype != self.dtype:
-            raise ValueError(f"{path}: it is not what the manifest lists; check the corpus with `cs336 corpus verify`")
-        return ids, ends
+        unlike = ValueError(f"{path}: it is not what the manifest lists; check the corpus with `cs336 corpus verify`")
+        try:
+            ids, ends = open_npy(path), open_npy(self._directory / shard.ends_file)
+        except ValueError as error:
+            raise unlike from error
+        if (ids.shape, ends.shape, ids.dtype) != ((shard.tokens,), (shard.documents,), self.dtype):
+            raise unlike
+        return ids, ends.astype(np.int64)
 
 
 class ShardsSink:
@@ -64,7 +68,7 @@ class ShardsSink:
         tokenizer: Tokenizer,
         *,
         eos_id: int,
-        tokens_per_shard: int | None,
+        tokens_per_shard: int = DEFAULT_TOKENS_PER_SHARD,
     ) -> None:
         if directory.exists():
             raise FileExistsError(errno.EEXIST, "it exists; choose a directory that is new", str(directory))
@@ -73,16 +77,16 @@ class ShardsSink:
             raise ValueError(f"the EOS id {eos_id} is no special token of the tokenizer: {tokenizer.special_tokens}")
         self._directory = directory
         self._aside = directory.with_name(f".{directory.name}.tmp.{os.getpid()}")
-        self._aside.mkdir()
         self._plan = Plan(
             directory=directory,
-            options=CorpusOptions(eos=eos, tokens_per_shard=tokens_per_shard or DEFAULT_TOKENS_PER_SHARD),
+            options=CorpusOptions(eos=eos, tokens_per_shard=tokens_per_shard),
             tokenizer_sha256=tokenizer.sha256,
             vocab_size=tokenizer.vocab_size,
             eos_id=eos_id,
             inputs=tuple(_planned(path) for path in sources),
             tasks=(tuple(Part(input=index) for index in range(len(sources))),),
         )
+        self._aside.mkdir()
         tokenizer.save(self._aside / TOKENIZER, format="tokenizer.json")
         self.dtype = np.dtype(self._plan.dtype)
         self._text_bytes = _text_bytes(tokenizer, eos_id)

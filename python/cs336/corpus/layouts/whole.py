@@ -12,11 +12,20 @@ from cs336._disk import sync_directory
 
 
 class WholeFile:
-    """Written beside its name; `commit` syncs and renames it."""
+    """Written beside its name; `commit` syncs and renames it.
+
+    Raises:
+        OSError: There is no place for it.
+        ValueError: The name is that of a directory, a device or a pipe.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._aside = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+        self._target = path.resolve()  # of a link not the link is replaced, but the file that it points to
+        if self._target.exists() and not self._target.is_file():
+            kind = "a directory" if self._target.is_dir() else "a device or a pipe"
+            raise ValueError(f"{path} is {kind}, expected the name of a file")
+        self._aside = self._target.with_name(f".{path.name}.tmp.{os.getpid()}")
         try:
             self._file = self._aside.open("wb")
         except OSError as error:
@@ -48,14 +57,18 @@ class WholeFile:
             return np.zeros(0, dtype)
         return np.memmap(self._aside, dtype, mode="r")
 
+    def remove_earlier(self) -> None:
+        """Remove what is under the name so far."""
+        self._target.unlink(missing_ok=True)
+
     def commit(self) -> None:
         """Put the file, safely on disk, under its name."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            self._aside.replace(self.path)
-            sync_directory(self.path.parent)
+            self._aside.replace(self._target)
+            sync_directory(self._target.parent)
         except OSError as error:
             self.abandon()
             raise OSError(error.errno, error.strerror, str(self.path)) from error

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from cs336._disk import sync_directory
 from cs336.model.hf.mapping import from_hf_config, from_hf_state, hf_shapes, to_hf_config, to_hf_state
 from cs336.model.transformer import TransformerLM
 
@@ -56,8 +57,8 @@ def export_hf(
 
     Raises:
         OSError: `out` holds files, or cannot be written.
-        ValueError: Hugging Face has no equivalent of the model, the tokenizer has more ids than it, or the dtype is
-            another.
+        ValueError: Hugging Face has no equivalent of the model, the tokenizer has more ids than it, the dtype is
+            another, or `out` is the working directory.
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(str, _DTYPES))}, got {dtype}")
@@ -178,7 +179,10 @@ def _whole_directory(out: Path) -> Iterator[Path]:
     """Yield a directory to write into, which gets its name `out` when all is on the disk."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(errno.EEXIST, "it exists already; choose another directory", str(out))
-    aside = out.with_name(out.name + ".tmp")
+    out = out.resolve()
+    if out == Path.cwd():  # which would be replaced under the feet of whoever stands in it
+        raise ValueError(f"{out} is the working directory; give the name of a directory in it")
+    aside = out.with_name(f".{out.name}.tmp.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)  # what a crash left
     aside.mkdir(parents=True)
     try:
@@ -186,7 +190,9 @@ def _whole_directory(out: Path) -> Iterator[Path]:
         for file in aside.iterdir():
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
+        sync_directory(aside)
         aside.replace(out)
+        sync_directory(out.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -106,13 +106,13 @@ def from_hf_config(facts: Mapping[str, Any], *, source: str = "config.json") -> 
         if name in facts and facts[name] not in accepted:
             raise ValueError(f"{source}: {name} = {facts[name]!r} has no equivalent here; expected {accepted[0]!r}")
     num_heads, d_model = _integer(facts, "num_attention_heads", source), _integer(facts, "hidden_size", source)
-    d_head = facts.get("head_dim") or d_model // num_heads
+    d_head = _integer(facts, "head_dim", source, otherwise=d_model // num_heads)
     if d_head * num_heads != d_model:
         raise ValueError(
             f"{source}: head_dim {d_head} times num_attention_heads {num_heads} must be hidden_size {d_model}; "
             "wider or narrower heads have no equivalent here"
         )
-    num_kv_heads = facts.get("num_key_value_heads") or num_heads
+    num_kv_heads = _integer(facts, "num_key_value_heads", source, otherwise=num_heads)
     if num_heads % num_kv_heads:
         raise ValueError(
             f"{source}: num_attention_heads must be divisible by num_key_value_heads, got {num_heads} "
@@ -126,7 +126,7 @@ def from_hf_config(facts: Mapping[str, Any], *, source: str = "config.json") -> 
         num_heads=num_heads,
         d_ff=_integer(facts, "intermediate_size", source),
         rope_theta=_rope_theta(facts, source),
-        norm_eps=float(facts.get("rms_norm_eps", 1e-6)),
+        norm_eps=_number(facts, "rms_norm_eps", source, otherwise=1e-6),
         qk_norm=model_type == "qwen3",
         tie_embeddings=bool(facts.get("tie_word_embeddings", False)),
     )
@@ -208,11 +208,23 @@ def _repeat_heads(rows: Shaped[Tensor, "kv width"], d_head: int, *, times: int) 
     return torch.unflatten(rows, 0, (-1, d_head)).repeat_interleave(times, dim=0).flatten(0, 1)
 
 
-def _integer(facts: Mapping[str, Any], name: str, source: str) -> int:
+def _integer(facts: Mapping[str, Any], name: str, source: str, *, otherwise: int | None = None) -> int:
+    """Read a setting; `otherwise` is for one that may be missing or null."""
     value = facts.get(name)
+    if value is None and otherwise is not None:
+        return otherwise
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{source}: {name} must be an integer of at least 1, got {value!r}")
     return value
+
+
+def _number(facts: Mapping[str, Any], name: str, source: str, *, otherwise: float) -> float:
+    value = facts.get(name)
+    if value is None:
+        return otherwise
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{source}: {name} must be a number, got {value!r}")
+    return float(value)
 
 
 def _rope_theta(facts: Mapping[str, Any], source: str) -> float:
@@ -222,4 +234,4 @@ def _rope_theta(facts: Mapping[str, Any], source: str) -> float:
         raise ValueError(f"{source}: rope_parameters = {rope!r} has no equivalent here; expected rope_type 'default'")
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise ValueError(f"{source}: partial_rotary_factor must be 1, got {rope['partial_rotary_factor']!r}")
-    return float(rope.get("rope_theta") or facts.get("rope_theta") or 10_000.0)
+    return _number(rope, "rope_theta", source, otherwise=_number(facts, "rope_theta", source, otherwise=10_000.0))

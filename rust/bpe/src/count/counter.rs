@@ -72,7 +72,7 @@ impl Counter {
     /// # Errors
     /// As [`Trainer::count_file`](crate::Trainer::count_file), and [`Error::Io`] if tables cannot be written.
     pub fn count_file(&mut self, path: &Path, weight: u64, control: &Control) -> Result<()> {
-        let file = TextFile::open(path)?;
+        let file = TextFile::open(path, control)?;
         self.total.add(file.len(), weight)?;
         let Self { options, specials, directory, tables, .. } = self;
         let cutter = Cutter { pattern: &options.pattern, specials };

@@ -42,7 +42,7 @@ impl Tokenizer {
         let ranges = chunks(self.cutter(specials), text.as_bytes(), CHUNK_BYTES);
         let mut ids = Vec::new();
         // More than English comes to, less than Thai: what is not used is not touched.
-        memory::reserve(&mut ids, text.len() / 2 + 1)?;
+        memory::reserve_by_guess(&mut ids, text.len() / 2 + 1);
         prefer_huge_pages(&mut ids);
         if num_threads == 1 {
             let mut cache = CacheGuard::new(self);

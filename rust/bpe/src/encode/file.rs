@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::atomic::AtomicFile;
 use crate::files::npy::NpyWriter;
 use crate::files::text::TextFile;
-use crate::memory::{append, reserve};
+use crate::memory::{append, reserve_by_guess};
 use crate::parallel;
 use crate::raw::zeroed::prefer_huge_pages;
 
@@ -48,10 +48,10 @@ impl Tokenizer {
         num_threads: usize,
         control: &Control,
     ) -> Result<Vec<u32>> {
-        let file = TextFile::open(path)?;
+        let file = TextFile::open(path, control)?;
         control.begin("encode", file.len() as u64);
         let mut ids = Vec::new();
-        reserve(&mut ids, file.len() / 2 + 1)?; // what is not used is not touched
+        reserve_by_guess(&mut ids, file.len() / 2 + 1); // what is not used is not touched
         prefer_huge_pages(&mut ids);
         if num_threads == 1 {
             let (mut cache, mut buffer) = (CacheGuard::new(self), Vec::new());
@@ -73,7 +73,7 @@ impl Tokenizer {
     /// As [`encode`](Self::encode), [`Error::InvalidArgument`] if both are the same file, and [`Error::Io`] and
     /// [`Error::Malformed`] (invalid UTF-8, a text that changes meanwhile) of the files.
     pub fn encode_file(&self, src: &Path, dst: &Path, num_threads: usize, control: &Control) -> Result<FileStats> {
-        let file = TextFile::open(src)?;
+        let file = TextFile::open(src, control)?;
         if src.canonicalize().ok().is_some_and(|src| dst.canonicalize().ok() == Some(src)) {
             return Err(Error::invalid(format!(
                 "{} is both what to encode and where to write; name another file for the ids",

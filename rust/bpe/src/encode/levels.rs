@@ -17,6 +17,9 @@ use crate::error::Result;
 use crate::memory::{append, reserve};
 use crate::word_key;
 
+/// Bytes or symbols between two looks at the control: a pretoken may be as long as the text.
+const CHECKED: usize = 1 << 16;
+
 /// Marks the cache's keys for words: their entries hold symbols rather than ids.
 const WORD: u128 = 1 << 127;
 
@@ -59,6 +62,9 @@ impl Subwords {
     ) -> Result<()> {
         let mut start = range.start;
         for at in range.start + 1..range.end {
+            if at.is_multiple_of(CHECKED) {
+                control.check()?;
+            }
             if !self.may_join(text[at - 1], text[at]) {
                 self.encode_word(text, start..at, cache, symbols, control)?;
                 start = at;
@@ -104,14 +110,14 @@ pub(super) struct Levels {
 
 impl Levels {
     /// `None` if there are no merges across words, or merges that no training makes: these are not in two levels.
-    pub(super) fn new(table: &MergeTable, merges: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Self>> {
+    ///
+    /// `products` are the tokens that the merges make, in the order of their rank.
+    pub(super) fn new<'v>(table: &MergeTable, mut products: impl Iterator<Item = &'v [u8]>) -> Result<Option<Self>> {
         // Where the second stage begins matters for the time alone: any first part of the merges is exhausted before
         // one of the others applies.
-        let is_across = |(left, right): &(Vec<u8>, Vec<u8>)| {
-            let product = [&left[..], &right[..]].concat();
-            product.windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && pair[1] == b' ')
-        };
-        let Some(num_subwords) = merges.iter().position(is_across) else { return Ok(None) };
+        let is_across =
+            |product: &[u8]| product.windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && pair[1] == b' ');
+        let Some(num_subwords) = products.position(is_across) else { return Ok(None) };
         let Some(pairs) = table.pairs_in_order() else { return Ok(None) };
         let (first, second) = pairs.split_at(num_subwords);
         let mut joined = FxHashSet::default();
@@ -138,6 +144,9 @@ impl Levels {
         self.subwords.encode(text, range, cache, &mut symbols, control)?;
         let mut start = 0;
         for at in 1..=symbols.len() {
+            if at.is_multiple_of(CHECKED) {
+                control.check()?;
+            }
             if at == symbols.len() || !self.joined.contains(&(symbols[at - 1], symbols[at])) {
                 table.encode_symbols(symbols[start..at].iter().copied(), out, control)?;
                 start = at;
@@ -163,7 +172,9 @@ fn edges_of(num_basic: u32, merges: &[(u32, u32)], mut visit: impl FnMut((u32, u
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::merge::testing::table;
     use super::*;
+    use crate::merges::Merges;
     use crate::vocab::Vocab;
 
     /// Merges of older symbols at random, without two that make the same bytes.
@@ -189,11 +200,13 @@ mod tests {
             choices in prop::collection::vec((0_usize..100, 0_usize..100), 1..25), text in "[ab ]{1,90}",
         ) {
             let merges = merges_of(&choices);
-            let products = merges.iter().map(|(left, right)| [&left[..], &right[..]].concat());
+            let products: Vec<Vec<u8>> = merges.iter().map(|(left, right)| [&left[..], right].concat()).collect();
             let bytes = (0..=255).map(|byte| vec![byte]);
-            let vocab = Vocab::new((0..).zip(bytes.chain(products)).collect()).unwrap();
-            let table = MergeTable::new(&vocab, &merges).unwrap();
-            let Some(levels) = Levels::new(&table, &merges).unwrap() else { return Ok(()) };
+            let vocab = Vocab::new((0..).zip(bytes.chain(products.clone())).collect()).unwrap();
+            let table = MergeTable::new(&vocab, &Merges::from(merges).numbered(&vocab).unwrap()).unwrap();
+            let Some(levels) = Levels::new(&table, products.iter().map(|token| &token[..])).unwrap() else {
+                return Ok(());
+            };
             let (mut expected, mut cache) = (Vec::new(), Cache::new());
             table.encode(text.as_bytes(), &mut expected, &Control::new()).unwrap();
             for _ in 0..2 {
@@ -206,10 +219,7 @@ mod tests {
 
     #[test]
     fn merges_within_words_have_one_level() {
-        let merges = [("a", "b"), (" ", "ab"), (" ", " ")];
-        let merges: Vec<_> = merges.iter().map(|(l, r)| (l.as_bytes().to_vec(), r.as_bytes().to_vec())).collect();
-        let tokens: Vec<Vec<u8>> = vec![b"ab".to_vec(), b" ab".to_vec(), b"  ".to_vec()];
-        let vocab = Vocab::new((0..).zip((0..=255).map(|byte| vec![byte]).chain(tokens)).collect()).unwrap();
-        assert!(Levels::new(&MergeTable::new(&vocab, &merges).unwrap(), &merges).unwrap().is_none());
+        let table = table(&[("a", "b"), (" ", "ab"), (" ", " ")]).unwrap();
+        assert!(Levels::new(&table, [&b"ab"[..], b" ab", b"  "].into_iter()).unwrap().is_none());
     }
 }

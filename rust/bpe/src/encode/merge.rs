@@ -1,13 +1,12 @@
 //! One pretoken to ids: the merge of the lowest rank first, of equal ones the leftmost, until none applies.
 
-use rustc_hash::FxHashMap;
-
 use super::lane::{Lane, MAX_SYMBOLS};
 pub(super) use super::pairs::NONE;
 use super::pairs::PairRanks;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::memory::reserve;
+use crate::merges::Merge;
 use crate::vocab::{MAX_VOCAB_SIZE, Vocab, shown};
 
 /// Merges by the pair they apply to.
@@ -27,49 +26,40 @@ pub(crate) struct MergeTable {
 }
 
 impl MergeTable {
-    /// The order of `merges` is their rank.
+    /// The order of `merges`, which are of tokens of the vocabulary, is their rank.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if a merge stands twice, or a part or the product of one is not in the vocabulary.
-    pub(crate) fn new(vocab: &Vocab, merges: &[(Vec<u8>, Vec<u8>)]) -> Result<Self> {
+    /// [`Error::InvalidArgument`] if a merge stands twice.
+    pub(crate) fn new(vocab: &Vocab, merges: &[Merge]) -> Result<Self> {
         if merges.len() >= MAX_VOCAB_SIZE {
             return Err(Error::invalid(format!("{} merges, expected fewer than {MAX_VOCAB_SIZE}", merges.len())));
         }
-        let in_vocab = |bytes: &[u8]| vocab.id(bytes);
         let mut ids: Vec<u32> =
-            (0..=255_u8).map(|byte| in_vocab(&[byte]).expect("a vocabulary has every byte")).collect();
-        let mut symbols: FxHashMap<u32, u32> = (0..).zip(&ids).map(|(symbol, id)| (*id, symbol)).collect();
+            (0..=255_u8).map(|byte| vocab.id(&[byte]).expect("a vocabulary has every byte")).collect();
+        let mut symbols = vec![NONE; vocab.size() as usize];
+        for (symbol, &id) in (0..).zip(&ids) {
+            symbols[id as usize] = symbol;
+        }
         let mut products = Vec::with_capacity(merges.len());
-        for (rank, (left, right)) in merges.iter().enumerate() {
-            let product = [&left[..], &right[..]].concat();
-            let Some(id) = in_vocab(&product) else {
-                return Err(not_in_vocab(rank, left, right, "whose product", &product));
-            };
-            products.push(*symbols.entry(id).or_insert_with(|| {
-                ids.push(id);
-                ids.len() as u32 - 1
-            }));
+        for merge in merges {
+            let symbol = &mut symbols[merge.product as usize];
+            if *symbol == NONE {
+                *symbol = ids.len() as u32;
+                ids.push(merge.product);
+            }
+            products.push(*symbol);
         }
 
         let mut table = Self::with_products(products, ids)?;
-        for (rank, (left, right)) in merges.iter().enumerate() {
-            let mut parts = [0; 2];
-            for (part, bytes) in parts.iter_mut().zip([left, right]) {
-                let Some(id) = in_vocab(bytes) else {
-                    return Err(not_in_vocab(rank, left, right, "whose part", bytes));
-                };
-                // A part that no merge makes never occurs, and neither does this merge.
-                *part = symbols.get(&id).copied().unwrap_or(NONE);
-            }
-            if parts.contains(&NONE) {
+        for (rank, merge) in (0..).zip(merges) {
+            let [left, right] = [merge.left, merge.right].map(|id| symbols[id as usize]);
+            // A part that no merge makes never occurs, and neither does this merge.
+            if left == NONE || right == NONE {
                 continue;
             }
-            table.insert(parts[0], parts[1], rank as u32).map_err(|earlier| {
-                Error::invalid(format!(
-                    "merges {earlier} and {rank} are both ({}, {}); give each merge once",
-                    shown(left),
-                    shown(right)
-                ))
+            table.insert(left, right, rank).map_err(|earlier| {
+                let [left, right] = [merge.left, merge.right].map(|id| shown(vocab.bytes(id).unwrap_or_default()));
+                Error::invalid(format!("merges {earlier} and {rank} are both ({left}, {right}); give each merge once"))
             })?;
         }
         Ok(table)
@@ -198,20 +188,11 @@ impl MergeTable {
     }
 }
 
-fn not_in_vocab(rank: usize, left: &[u8], right: &[u8], role: &str, missing: &[u8]) -> Error {
-    Error::invalid(format!(
-        "merge {rank} is ({}, {}), {role} {} is not in the vocabulary; the merges and the vocabulary must belong \
-         together",
-        shown(left),
-        shown(right),
-        shown(missing)
-    ))
-}
-
 /// A small table for tests.
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
+    use crate::merges::Merges;
 
     /// Over an alphabet of three, so that nearly every pair merges.
     pub(in crate::encode) const MERGES: &[(&str, &str)] = &[
@@ -240,7 +221,7 @@ pub(super) mod testing {
             }
         }
         let vocab = Vocab::new((0..).zip(tokens).collect())?;
-        MergeTable::new(&vocab, &merges)
+        MergeTable::new(&vocab, &Merges::from(merges).numbered(&vocab)?)
     }
 }
 
@@ -298,12 +279,5 @@ mod tests {
     fn a_merge_that_stands_twice_is_refused() {
         let error = table(&[("a", "b"), ("b", "c"), ("a", "b")]).unwrap_err().to_string();
         assert!(error.contains("merges 0 and 2 are both (b\"a\", b\"b\")"), "{error}");
-    }
-
-    #[test]
-    fn parts_and_products_must_be_tokens() {
-        let vocab = Vocab::new((0..=255).map(|byte| (u32::from(byte), vec![byte])).collect()).unwrap();
-        let error = MergeTable::new(&vocab, &[(b"a".to_vec(), b"b".to_vec())]).unwrap_err().to_string();
-        assert!(error.contains("whose product b\"ab\" is not in the vocabulary"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ mod stream;
 mod text;
 mod unstable;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 pub use self::cache::CACHE_BYTES;
 pub(crate) use self::cache::Cache;
@@ -35,6 +35,7 @@ use self::unstable::ByBytes;
 pub use self::unstable::Unfinished;
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::merges::{Merge, Merges};
 use crate::split::Pattern;
 use crate::split::cut::Cutter;
 use crate::vocab::Vocab;
@@ -45,7 +46,7 @@ use crate::vocab::Vocab;
 #[derive(Debug)]
 pub struct Tokenizer {
     vocab: Vocab,
-    merges: Vec<(Vec<u8>, Vec<u8>)>,
+    merges: Vec<Merge>,
     table: MergeTable,
     /// For merges across words.
     levels: Option<Levels>,
@@ -72,7 +73,7 @@ impl Tokenizer {
     /// [`Error::InvalidArgument`] if these contradict themselves or one another.
     pub fn new(
         vocab: Vec<(u32, Vec<u8>)>,
-        merges: Vec<(Vec<u8>, Vec<u8>)>,
+        merges: impl Into<Merges>,
         special_tokens: &[String],
         pattern: Pattern,
     ) -> Result<Self> {
@@ -82,12 +83,13 @@ impl Tokenizer {
             let id = vocab.id(token.as_bytes());
             special_ids.push(id.map_or_else(|| vocab.append(token.as_bytes()), Ok)?);
         }
+        let merges = merges.into().numbered(&vocab)?;
         let table = MergeTable::new(&vocab, &merges)?;
-        let levels = Levels::new(&table, &merges)?;
-        let only_special = only_special(special_tokens, &special_ids, &merges);
+        let products = || merges.iter().filter_map(|merge| vocab.bytes(merge.product));
+        let levels = Levels::new(&table, products())?;
+        let joints = Joints::new(products());
+        let only_special = only_special(&vocab, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
-        let products = (0..merges.len() as u32).filter_map(|rank| vocab.bytes(table.id(table.product(rank))));
-        let joints = Joints::new(products);
         Ok(Self {
             vocab,
             merges,
@@ -149,8 +151,14 @@ impl Tokenizer {
     }
 
     /// The merges in the order of their rank.
-    pub fn merges(&self) -> &[(Vec<u8>, Vec<u8>)] {
+    pub fn merges(&self) -> &[Merge] {
         &self.merges
+    }
+
+    /// The bytes of both parts of each merge.
+    pub fn spelt_merges(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        let token = |id| self.vocab.bytes(id).expect("merges are of tokens");
+        self.merges.iter().map(move |merge| (token(merge.left), token(merge.right)))
     }
 
     /// The special tokens and their ids in the order they were given in.
@@ -187,8 +195,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::InvalidArgument`] if one of `tokens` is not special or is given twice.
     pub fn recognise(&self, tokens: &[String]) -> Result<Recognised> {
+        let ids: FxHashMap<&str, u32> = self.special_tokens().collect();
         let id_of = |token: &String| {
-            self.special_tokens().find_map(|(special, id)| (special == token).then_some(id)).ok_or_else(|| {
+            ids.get(&token[..]).copied().ok_or_else(|| {
                 Error::invalid(format!(
                     "{token:?} is not a special token of this tokenizer, which has {:?}",
                     self.specials.tokens().tokens()
@@ -242,23 +251,14 @@ impl Tokenizer {
     }
 }
 
-/// The ids of the special tokens that are neither a byte nor part of a merge, sorted.
-fn only_special(tokens: &[String], ids: &[u32], merges: &[(Vec<u8>, Vec<u8>)]) -> Vec<u32> {
-    let mut only_special: FxHashMap<&[u8], u32> =
-        tokens.iter().map(String::as_bytes).zip(ids.iter().copied()).filter(|(token, _)| token.len() > 1).collect();
-    // Most parts of merges are of another length than any special token: those need no second look.
-    let lengths: FxHashSet<usize> = only_special.keys().map(|token| token.len()).collect();
-    for (left, right) in merges {
-        for part in [left, right] {
-            if lengths.contains(&part.len()) {
-                only_special.remove(&part[..]);
-            }
-        }
-        if lengths.contains(&(left.len() + right.len())) {
-            only_special.remove(&[&left[..], &right[..]].concat()[..]);
-        }
+/// Those of `ids` that are neither of a byte nor of a part or a product of a merge, sorted.
+fn only_special(vocab: &Vocab, ids: &[u32], merges: &[Merge]) -> Vec<u32> {
+    let mut is_ordinary = vec![false; vocab.size() as usize];
+    for id in merges.iter().flat_map(|merge| [merge.left, merge.right, merge.product]) {
+        is_ordinary[id as usize] = true;
     }
-    let mut ids: Vec<u32> = only_special.into_values().collect();
+    let is_byte = |id: u32| vocab.bytes(id).is_some_and(|token| token.len() == 1);
+    let mut ids: Vec<u32> = ids.iter().copied().filter(|&id| !is_byte(id) && !is_ordinary[id as usize]).collect();
     ids.sort_unstable();
     ids
 }

@@ -199,6 +199,7 @@ impl<'a> Pending<'a> {
         let is_dense = text[range.start] >= 0xE0 || text[range.start + 1] >= 0xE0;
         if is_dense {
             tokenizer.joints.for_each_piece(text, range, |end| match end - self.end {
+                _ if tokenizer.token_of(&text[self.end..end]).is_some() => self.merge_piece(end),
                 0..=word_key::MAX_LEN => self.put(end),
                 _ => self.put_long(end),
             })
@@ -211,6 +212,15 @@ impl<'a> Pending<'a> {
         let Some(key) = word_key::pack_long(self.text, &(self.end..end)) else { return self.encode_whole(end) };
         self.cache.waiting.hashes[self.length] = key.hash();
         self.put(end)
+    }
+
+    /// A piece that would be a token without regard to the merges if it were a pretoken, as which the cache has it.
+    #[cold]
+    fn merge_piece(&mut self, end: usize) -> Result<()> {
+        self.flush()?;
+        let piece = &self.text[self.end..end];
+        self.skip_to(end);
+        self.tokenizer.table.encode(piece, self.out, self.control)
     }
 
     /// Appends the ids of all that wait.

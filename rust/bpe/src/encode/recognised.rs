@@ -98,4 +98,28 @@ mod tests {
         // A special token that is not recognised stays ordinary text even if the pattern keeps it whole.
         assert_eq!(ids(&tokenizer, "<e>", &[]), b"<e>".map(u32::from));
     }
+
+    #[test]
+    fn a_piece_of_a_pretoken_is_merged_even_if_it_is_a_token() {
+        // Every two characters are joined by some merge, but the three together by none.
+        let characters = ["日", "本", "語", "国"].map(str::as_bytes);
+        let split = |token: &[u8], at: usize| (token[..at].to_vec(), token[at..].to_vec());
+        let first_bytes = characters.map(|character| split(&character[..2], 1));
+        let whole_characters = characters.map(|character| split(character, 2));
+        let neighbours = [0, 1].map(|at| split(&characters[at..at + 2].concat(), 3));
+        let merges = [&first_bytes[..], &whole_characters, &neighbours].concat();
+        let whole = characters[..3].concat();
+        let products = merges.iter().map(|(left, right)| [&left[..], right].concat());
+        let tokens = (0..=255).map(|byte| vec![byte]).chain(products).chain([whole]);
+        let vocab: Vec<(u32, Vec<u8>)> = (0..).zip(tokens).collect();
+        let id_of = |token: &str| vocab.iter().find(|(_, bytes)| bytes == token.as_bytes()).unwrap().0;
+        let (two, third, three, other) = (id_of("日本"), id_of("語"), id_of("日本語"), id_of("国"));
+        let tokenizer = Tokenizer::new(vocab.clone(), merges, &[], Pattern::parse("gpt2").unwrap()).unwrap();
+        let tokenizer = tokenizer.with_ignore_merges(true);
+        for _ in 0..2 {
+            assert_eq!(ids(&tokenizer, "日本語", &[]), [three]);
+            assert_eq!(ids(&tokenizer, "日本語国国国", &[]), [two, third, other, other, other]);
+            assert_eq!(ids(&tokenizer, "国国国日本語", &[]), [other, other, other, two, third]);
+        }
+    }
 }

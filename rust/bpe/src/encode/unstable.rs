@@ -35,11 +35,12 @@ impl ByBytes {
     /// The ids of those that begin with `bytes`.
     fn starting_with<'t>(&'t self, tokenizer: &'t Tokenizer, bytes: &[u8]) -> &'t [u32] {
         let token = |id: u32| tokenizer.vocab.bytes(id).unwrap_or_default();
-        let sorted = self.0.get_or_init(|| {
+        let sorted = self.0.get().unwrap_or_else(|| {
             let mut ids: Vec<u32> = tokenizer.vocab.iter().map(|(id, _)| id).collect();
             ids.retain(|&id| !tokenizer.is_only_special(id));
             ids.sort_unstable_by_key(|&id| token(id));
-            ids
+            // Only now: a process that was forked meanwhile would wait for a thread that it does not have.
+            self.0.get_or_init(|| ids)
         });
         let from = &sorted[sorted.partition_point(|&id| token(id) < bytes)..];
         &from[..from.partition_point(|&id| token(id).starts_with(bytes))]

@@ -7,8 +7,7 @@ use crate::encode::Tokenizer;
 pub fn canonical_content(tokenizer: &Tokenizer) -> Vec<u8> {
     let (ids, tokens): (Vec<u32>, Vec<&[u8]>) = tokenizer.vocab().unzip();
     let lengths = tokens.iter().map(|token| token.len() as u32);
-    let merges = tokenizer.merges().iter().flat_map(|(left, right)| [left, right]);
-    let merged = merges.map(|token| tokenizer.token_to_id(token).unwrap_or_default()); // each is in the vocabulary
+    let merged = tokenizer.merges().iter().flat_map(|merge| [merge.left, merge.right]);
     let num_bytes = tokens.iter().map(|token| token.len()).sum::<usize>();
     let mut content = Vec::with_capacity(8 * ids.len() + 8 * tokenizer.merges().len() + num_bytes);
     for number in ids.iter().copied().chain(lengths).chain(merged) {

@@ -43,7 +43,7 @@ pub fn read(vocab_path: &Path, merges_path: &Path, special_tokens: &[String]) ->
         })
         .collect::<Result<_>>()?;
     let special_tokens = special_tokens.to_vec();
-    Ok(Contents { vocab, merges: read_merges(merges_path)?, special_tokens, ..Contents::default() })
+    Ok(Contents { vocab, merges: read_merges(merges_path)?.into(), special_tokens, ..Contents::default() })
 }
 
 /// The entries of a JSON object from tokens to ids, all of them: a map would silently keep one of two that are alike.
@@ -109,7 +109,7 @@ pub fn write(tokenizer: &Tokenizer, vocab_path: &Path, merges_path: &Path) -> Re
     vocab.write(json.as_bytes())?;
     let mut merges = AtomicFile::create(merges_path)?;
     merges.write(b"#version: 0.2\n")?;
-    for (left, right) in tokenizer.merges() {
+    for (left, right) in tokenizer.spelt_merges() {
         merges.write(format!("{} {}\n", spell(left), spell(right)).as_bytes())?;
     }
     vocab.commit()?;

@@ -13,12 +13,14 @@ pub mod tiktoken;
 pub use self::atomic::write_file;
 pub use self::content::canonical_content;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::encode::Tokenizer;
 use crate::error::{Error, Result};
+use crate::merges::Merges;
 use crate::split::Pattern;
 
 /// What a tokenizer is made of, as far as a file tells.
@@ -27,7 +29,7 @@ pub struct Contents {
     /// Ids and tokens, special ones among them.
     pub vocab: Vec<(u32, Vec<u8>)>,
     /// By rank.
-    pub merges: Vec<(Vec<u8>, Vec<u8>)>,
+    pub merges: Merges,
     /// Those that are not in `vocab` will be appended to it.
     pub special_tokens: Vec<String>,
     /// `None` where the format does not tell.
@@ -42,14 +44,19 @@ impl Contents {
     /// Adds special tokens to those known so far. One without an id has that of the vocabulary or gets the next free
     /// one.
     pub fn declare(&mut self, tokens: impl IntoIterator<Item = (String, Option<u32>)>) {
-        let known = self.special_tokens.len();
+        let tokens: Vec<(String, Option<u32>)> = tokens.into_iter().collect();
+        let wanted: HashSet<u32> = tokens.iter().filter_map(|(_, id)| *id).collect();
+        let is_wanted = |entry: &&(u32, Vec<u8>)| wanted.contains(&entry.0);
+        let in_vocab: HashSet<(u32, Vec<u8>)> = self.vocab.iter().filter(is_wanted).cloned().collect();
+        let declared: HashSet<String> = self.special_tokens.iter().cloned().collect();
         for (token, id) in tokens {
-            if let Some(id) = id
-                && !self.vocab.iter().any(|(other, bytes)| *other == id && bytes == token.as_bytes())
-            {
-                self.vocab.push((id, token.as_bytes().to_vec()));
+            if let Some(id) = id {
+                let entry = (id, token.as_bytes().to_vec());
+                if !in_vocab.contains(&entry) {
+                    self.vocab.push(entry);
+                }
             }
-            if !self.special_tokens[..known].contains(&token) {
+            if !declared.contains(&token) {
                 self.special_tokens.push(token);
             }
         }

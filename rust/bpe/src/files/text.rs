@@ -1,12 +1,16 @@
 //! Text files, read in chunks by many threads at once.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use memmap2::Mmap;
 
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::raw;
 use crate::split::cut::{Cutter, each_chunk};
@@ -18,6 +22,9 @@ const EISDIR: i32 = 21;
 /// pages, one look maps two megabytes, and the whole file counted as this process's memory.
 const CHUNKS_HELD: usize = 16;
 
+/// How long to wait for a pipe before the control is looked at.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// A text file whose chunks are read at their places.
 ///
 /// The file is mapped to find where it may be cut, which looks at a few bytes of each chunk; the chunks themselves are
@@ -26,7 +33,8 @@ const CHUNKS_HELD: usize = 16;
 #[derive(Debug)]
 pub(crate) struct TextFile<'p> {
     path: &'p Path,
-    file: File,
+    /// `None` of what can be read only once.
+    file: Option<File>,
     metadata: Metadata,
     bytes: Bytes,
 }
@@ -40,21 +48,26 @@ enum Bytes {
 
 impl<'p> TextFile<'p> {
     /// # Errors
-    /// [`Error::Io`] if it is missing, unreadable or a directory.
-    pub(crate) fn open(path: &'p Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let metadata = file.metadata().map_err(Error::io(path))?;
+    /// [`Error::Io`] if it is missing, unreadable or a directory; [`Error::Interrupted`] while a pipe is read.
+    pub(crate) fn open(path: &'p Path, control: &Control) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(Error::io(path))?;
         if metadata.is_dir() {
             return Err(Error::io(path)(io::Error::from_raw_os_error(EISDIR)));
         }
-        let bytes = if metadata.is_file() && metadata.len() > 0 {
+        if !metadata.is_file() {
+            let bytes = Bytes::Read(read_once(path, control)?);
+            return Ok(Self { path, file: None, metadata, bytes });
+        }
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let metadata = file.metadata().map_err(Error::io(path))?;
+        let bytes = if metadata.len() > 0 {
             Bytes::Mapped(raw::map_file(&file).map_err(Error::io(path))?)
         } else {
             let mut read = Vec::new();
             file.read_to_end(&mut read).map_err(Error::io(path))?;
             Bytes::Read(read)
         };
-        Ok(Self { path, file, metadata, bytes })
+        Ok(Self { path, file: Some(file), metadata, bytes })
     }
 
     fn bytes(&self) -> &[u8] {
@@ -93,14 +106,15 @@ impl<'p> TextFile<'p> {
     /// [`Error::Malformed`] with the offset in the file of the first byte that is not UTF-8, or if the file has become
     /// shorter; [`Error::Io`], [`Error::OutOfMemory`].
     pub(crate) fn read<'b>(&'b self, range: Range<usize>, buffer: &'b mut Vec<u8>) -> Result<&'b str> {
-        let chunk = match &self.bytes {
-            Bytes::Read(read) => &read[range.clone()],
-            Bytes::Mapped(_) => {
+        let chunk = match (&self.bytes, &self.file) {
+            (Bytes::Read(read), _) => &read[range.clone()],
+            (Bytes::Mapped(map), None) => &map[range.clone()],
+            (Bytes::Mapped(_), Some(file)) => {
                 let missing = range.len().saturating_sub(buffer.len());
                 buffer.try_reserve(missing).map_err(|_| Error::OutOfMemory(range.len()))?;
                 buffer.resize(buffer.len() + missing, 0);
                 let chunk = &mut buffer[..range.len()];
-                read_at(&self.file, range.start as u64, chunk).map_err(|error| match error.kind() {
+                read_at(file, range.start as u64, chunk).map_err(|error| match error.kind() {
                     io::ErrorKind::UnexpectedEof => self.has_changed(),
                     _ => Error::io(self.path)(error),
                 })?;
@@ -113,9 +127,9 @@ impl<'p> TextFile<'p> {
     /// # Errors
     /// [`Error::Malformed`] if the file was written to since it was opened: what was read may be a mixture.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        let now = self.file.metadata().map_err(Error::io(self.path))?;
-        let is_unchanged = !self.metadata.is_file()
-            || (now.len() == self.metadata.len() && now.modified().ok() == self.metadata.modified().ok());
+        let Some(file) = &self.file else { return Ok(()) };
+        let now = file.metadata().map_err(Error::io(self.path))?;
+        let is_unchanged = now.len() == self.metadata.len() && now.modified().ok() == self.metadata.modified().ok();
         if is_unchanged { Ok(()) } else { Err(self.has_changed()) }
     }
 
@@ -127,6 +141,31 @@ impl<'p> TextFile<'p> {
                 self.metadata.len()
             ),
         )
+    }
+}
+
+/// All of a pipe or a terminal. To open one and to read from it may wait for ever, so a thread of its own does it: if
+/// the control is cancelled nobody waits for that, and it ends when the pipe does.
+fn read_once(path: &Path, control: &Control) -> Result<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    let owned = path.to_owned();
+    let read = move || {
+        let _ = sender.send(fs::read(owned)); // where nobody waits any more
+    };
+    let Ok(reader) = thread::Builder::new().spawn(read) else {
+        return fs::read(path).map_err(Error::io(path)); // the system grants no thread
+    };
+    loop {
+        match receiver.recv_timeout(PATIENCE) {
+            Err(RecvTimeoutError::Timeout) => control.check()?,
+            Ok(read) => {
+                let _ = reader.join(); // it has nothing left to do, and Python warns of a fork while it is there
+                return read.map_err(Error::io(path));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::io(path)(io::Error::other("the thread that read it has ended")));
+            }
+        }
     }
 }
 

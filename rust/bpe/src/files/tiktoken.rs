@@ -20,6 +20,7 @@ use super::text::validated;
 use crate::control::Control;
 use crate::encode::Tokenizer;
 use crate::error::{Error, Result};
+use crate::merges::{Merge, Merges};
 use crate::split::Pattern;
 use crate::vocab::shown;
 
@@ -67,9 +68,9 @@ pub fn read(path: &Path, control: &Control) -> Result<Contents> {
     contents.vocab.sort_by_key(|(id, _)| *id);
     let tokens: Vec<(u32, &[u8])> = contents.vocab.iter().map(|(id, token)| (*id, &token[..])).collect();
     let recovered = recover(&tokens, control)?;
-    contents.merges = recovered.merges.iter().map(|(left, right)| (left.to_vec(), right.to_vec())).collect();
+    contents.merges = Merges::Numbered(recovered.merges);
     contents.ignore_merges = !recovered.never_made.is_empty();
-    contents.never_made = Some(recovered.never_made.iter().map(|(id, _)| *id).collect());
+    contents.never_made = Some(recovered.never_made);
     let name = path.file_stem().unwrap_or_default();
     if let Some(published) = PUBLISHED.iter().find(|published| name == published.name) {
         contents.pattern = Some(Pattern::parse(published.pattern)?);
@@ -135,38 +136,33 @@ pub fn ranks<'t>(tokenizer: &'t Tokenizer, control: &Control) -> Result<Vec<(u32
     }
     let recovered = recover(&ranks, control)?;
     let merges = tokenizer.merges();
-    let pairs = merges.iter().map(|(left, right)| (&left[..], &right[..]));
-    let num_equal = pairs.zip(&recovered.merges).take_while(|(ours, theirs)| ours == *theirs).count();
+    let num_equal = merges.iter().zip(&recovered.merges).take_while(|(ours, theirs)| ours == theirs).count();
     if num_equal < merges.len() || num_equal < recovered.merges.len() {
-        let or_none = |merge: Option<String>| {
-            merge.map_or_else(|| "no more merge".to_owned(), |merge| format!("the merge {merge}"))
+        let token = |id| shown(tokenizer.id_to_token(id).unwrap_or_default());
+        let merge_of = |merges: &[Merge]| match merges.get(num_equal) {
+            Some(merge) => format!("the merge ({}, {})", token(merge.left), token(merge.right)),
+            None => "no more merge".to_owned(),
         };
-        let ours = merges.get(num_equal).map(|(left, right)| shown_pair(left, right));
-        let theirs = recovered.merges.get(num_equal).map(|(left, right)| shown_pair(left, right));
         return Err(Error::invalid(format!(
             "with ids as ranks the merges would be others: at position {num_equal} {} instead of {}; {REMEDY}",
-            or_none(theirs),
-            or_none(ours),
+            merge_of(&recovered.merges),
+            merge_of(merges),
         )));
     }
     match recovered.never_made.first() {
-        Some((id, token)) if !tokenizer.ignore_merges() => Err(Error::invalid(format!(
+        Some(&id) if !tokenizer.ignore_merges() => Err(Error::invalid(format!(
             "tiktoken would give id {id} to the pretoken {}, which no merge makes; {REMEDY}",
-            shown(token)
+            shown(tokenizer.id_to_token(id).unwrap_or_default())
         ))),
         _ => Ok(ranks),
     }
 }
 
-fn shown_pair(left: &[u8], right: &[u8]) -> String {
-    format!("({}, {})", shown(left), shown(right))
-}
-
-struct Recovered<'t> {
+struct Recovered {
     /// In the order of the ranks.
-    merges: Vec<(&'t [u8], &'t [u8])>,
+    merges: Vec<Merge>,
     /// Tokens of several bytes that no merge makes.
-    never_made: Vec<(u32, &'t [u8])>,
+    never_made: Vec<u32>,
 }
 
 /// The merges by which tokens with these ranks, in ascending order, are made.
@@ -174,12 +170,12 @@ struct Recovered<'t> {
 /// The shorter ones first: when a token's turn comes the pairs of all that can be a part of it are known, so that what
 /// its parts join to is looked up by two numbers. Looked up by their bytes, and with a box for each token of the
 /// vocabulary, loading cl100k took twice as long (201 and 97 ms).
-fn recover<'t>(tokens: &[(u32, &'t [u8])], control: &Control) -> Result<Recovered<'t>> {
+fn recover(tokens: &[(u32, &[u8])], control: &Control) -> Result<Recovered> {
     let mut by_length: Vec<u32> = (0..tokens.len() as u32).collect();
     by_length.sort_by_key(|&index| tokens[index as usize].1.len());
     let mut pairs = Pairs::new(tokens.len());
     let mut parts = Parts::default();
-    let mut splits = vec![None; tokens.len()];
+    let mut made_of = vec![None; tokens.len()];
     control.begin("merge", tokens.len() as u64);
     for (number, index) in by_length.into_iter().enumerate() {
         if number % 1024 == 0 {
@@ -187,17 +183,29 @@ fn recover<'t>(tokens: &[(u32, &'t [u8])], control: &Control) -> Result<Recovere
         }
         let token = tokens[index as usize].1;
         if token.len() > 1
-            && let Some((at, pair)) = parts.last_split(token, &pairs)
+            && let Some(pair) = parts.last_pair(token, &pairs)
         {
-            splits[index as usize] = Some(at);
+            made_of[index as usize] = Some(pair);
             pairs.insert(pair, 256 + index);
         }
     }
+    let mut ranks_of_bytes = [NONE; 256]; // of one that is missing: no vocabulary is made without it
+    for &(rank, token) in tokens {
+        if let &[byte] = token {
+            ranks_of_bytes[usize::from(byte)] = rank;
+        }
+    }
+    let rank_of = |number: u32| match number.checked_sub(256) {
+        Some(index) => tokens[index as usize].0,
+        None => ranks_of_bytes[number as usize],
+    };
     let mut recovered = Recovered { merges: Vec::with_capacity(tokens.len()), never_made: Vec::new() };
-    for (&(rank, token), split) in tokens.iter().zip(splits) {
-        match split {
-            Some(at) => recovered.merges.push(token.split_at(at)),
-            None if token.len() > 1 => recovered.never_made.push((rank, token)),
+    for (&(rank, token), pair) in tokens.iter().zip(made_of) {
+        match pair {
+            Some((left, right)) => {
+                recovered.merges.push(Merge { left: rank_of(left), right: rank_of(right), product: rank });
+            }
+            None if token.len() > 1 => recovered.never_made.push(rank),
             None => {}
         }
     }
@@ -248,20 +256,16 @@ impl Pairs {
 /// Room for the parts of a token, used again for the next one.
 #[derive(Default)]
 struct Parts {
-    /// Where each part starts, and the end of the token.
-    bounds: Vec<usize>,
-    /// The number of each.
+    /// The number of each part.
     tokens: Vec<u32>,
     /// That of each part and the next one together, which orders them by rank.
     products: Vec<u32>,
 }
 
 impl Parts {
-    /// Where the last of the merges that make `token` joins two parts, and which; `None` if merges do not get there.
-    fn last_split(&mut self, token: &[u8], pairs: &Pairs) -> Option<(usize, (u32, u32))> {
-        let Self { bounds, tokens, products } = self;
-        bounds.clear();
-        bounds.extend(0..=token.len());
+    /// The two parts that the last of the merges that make `token` joins; `None` if merges do not get there.
+    fn last_pair(&mut self, token: &[u8], pairs: &Pairs) -> Option<(u32, u32)> {
+        let Self { tokens, products } = self;
         tokens.clear();
         tokens.extend(token.iter().map(|&byte| u32::from(byte)));
         products.clear();
@@ -272,7 +276,6 @@ impl Parts {
             if product == NONE {
                 return None;
             }
-            bounds.remove(at + 1);
             tokens.remove(at + 1);
             products.remove(at);
             tokens[at] = product;
@@ -283,24 +286,35 @@ impl Parts {
                 products[at - 1] = pairs.product(tokens[at - 1], product);
             }
         }
-        Some((bounds[1], (tokens[0], tokens[1])))
+        Some((tokens[0], tokens[1]))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{HashMap, HashSet};
+    use std::sync::LazyLock;
 
     use proptest::prelude::*;
 
     use super::*;
 
+    /// The 256 bytes, and then `tokens`.
+    fn ranked<'t>(tokens: impl IntoIterator<Item = &'t [u8]>) -> Vec<(u32, &'t [u8])> {
+        static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=255).collect());
+        (0..).zip(BYTES.chunks(1).chain(tokens)).collect()
+    }
+
     fn recovered(tokens: &[&str]) -> (Vec<String>, Vec<u32>) {
-        let ranks: Vec<(u32, &[u8])> = (0..).zip(tokens).map(|(rank, token)| (rank, token.as_bytes())).collect();
+        let ranks = ranked(tokens.iter().map(|token| token.as_bytes()));
         let recovered = recover(&ranks, &Control::new()).unwrap();
-        let spelt = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
-        let merges = recovered.merges.iter().map(|(left, right)| spelt(left) + "|" + &spelt(right)).collect();
-        (merges, recovered.never_made.iter().map(|(rank, _)| *rank).collect())
+        let spelt = |rank: u32| std::str::from_utf8(ranks[rank as usize].1).unwrap();
+        let shown = |merge: &Merge| {
+            let product = spelt(merge.product);
+            assert_eq!(product, spelt(merge.left).to_owned() + spelt(merge.right));
+            format!("{}|{}", spelt(merge.left), spelt(merge.right))
+        };
+        (recovered.merges.iter().map(shown).collect(), recovered.never_made)
     }
 
     /// The rule itself: the lowest rank of two neighbours' bytes together, until there are two parts.
@@ -323,22 +337,26 @@ mod tests {
         ) {
             let mut known = HashSet::new();
             let tokens: Vec<Vec<u8>> = tokens.into_iter().filter(|token| known.insert(token.clone())).collect();
-            let ranks: Vec<(u32, &[u8])> = (0..).zip(tokens.iter().map(|token| &token[..])).collect();
+            let ranks = ranked(tokens.iter().map(|token| &token[..]));
             let by_bytes: HashMap<&[u8], u32> = ranks.iter().map(|&(rank, token)| (token, rank)).collect();
             let recovered = recover(&ranks, &Control::new()).unwrap();
-            let splits: Vec<_> = ranks.iter().map(|(_, token)| split_by_definition(token, &by_bytes)).collect();
-            let merges: Vec<_> =
-                ranks.iter().zip(&splits).filter_map(|((_, token), at)| Some(token.split_at((*at)?))).collect();
-            prop_assert_eq!(recovered.merges, merges);
-            let never_made: Vec<_> =
-                ranks.iter().zip(&splits).filter(|(_, at)| at.is_none()).map(|(token, _)| *token).collect();
-            prop_assert_eq!(recovered.never_made, never_made);
+            let (mut merges, mut never_made) = (Vec::new(), Vec::new());
+            for &(product, token) in &ranks[256..] {
+                match split_by_definition(token, &by_bytes) {
+                    Some(at) => {
+                        let [left, right] = <[_; 2]>::from(token.split_at(at)).map(|part| by_bytes[part]);
+                        merges.push(Merge { left, right, product });
+                    }
+                    None => never_made.push(product),
+                }
+            }
+            prop_assert_eq!((recovered.merges, recovered.never_made), (merges, never_made));
         }
     }
 
     #[test]
     fn a_token_is_made_of_what_its_bytes_alone_come_to() {
-        assert_eq!(recovered(&["a", "b", "ab", "abab", "aba"]).0, ["a|b", "ab|ab", "ab|a"]);
+        assert_eq!(recovered(&["ab", "abab", "aba"]).0, ["a|b", "ab|ab", "ab|a"]);
         // "bc" is joined before "ab" can be.
         assert_eq!(recovered(&["bc", "ab", "abc"]).0, ["b|c", "a|b", "a|bc"]);
         // Of equal ranks the leftmost.
@@ -352,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_comes_to_rest_in_more_than_two_parts_is_never_made() {
-        assert_eq!(recovered(&["ab", "abcd"]), (vec!["a|b".to_owned()], vec![1]));
-        assert_eq!(recovered(&["bc", "ab", "cd", "abcd"]).1, [3]);
+        assert_eq!(recovered(&["ab", "abcd"]), (vec!["a|b".to_owned()], vec![257]));
+        assert_eq!(recovered(&["bc", "ab", "cd", "abcd"]).1, [259]);
     }
 }

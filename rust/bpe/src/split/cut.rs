@@ -11,8 +11,8 @@ use super::pattern::Pattern;
 use super::special::SpecialTokens;
 use super::unicode::is_continuation;
 
-/// The bytes that are searched for a cut before special tokens are looked for.
-const NEAR: usize = 1 << 16;
+/// The bytes that are searched for a cut before special tokens are looked for; few in tests, whose texts are short.
+const NEAR: usize = if cfg!(test) { 4 } else { 1 << 16 };
 
 /// Finds safe cuts for one pattern and one set of special tokens.
 #[derive(Clone, Copy, Debug)]
@@ -25,29 +25,39 @@ impl Cutter<'_> {
     /// The first safe cut of the whole `text` at or after `from`; its end if there is none.
     pub(crate) fn first_at_or_after(self, text: &[u8], from: usize) -> usize {
         if !self.pattern.splits_locally() {
-            return self.edge_at_or_after(text, from);
+            return self.edge_at_or_after(text, from, text.len()).unwrap_or(text.len());
         }
         let find = |range: Range<usize>| range.into_iter().find(|&at| self.is_safe(text, at, false));
-        // Where there is none for long, a special token may be nearer; looked for from every place, it would be looked
-        // for to the end of the text each time if there is none.
-        let near = if self.pattern.splits_rarely() { text.len().min(from + NEAR) } else { text.len() };
-        find(from.max(1)..near).unwrap_or_else(|| {
-            let edge = if near < text.len() { self.edge_at_or_after(text, from) } else { near };
-            find(near..edge).unwrap_or(edge)
-        })
+        if !self.pattern.splits_rarely() {
+            return find(from.max(1)..text.len()).unwrap_or(text.len());
+        }
+        // Where the pattern has none for long, a special token may be nearer. Both are looked for in stretches of which
+        // each is twice as long as the one before: not to the end of the text, which would be searched for each chunk.
+        let (mut start, mut size) = (from.max(1), NEAR);
+        while start < text.len() {
+            let end = text.len().min(start + size);
+            if let Some(at) = find(start..end).or_else(|| self.edge_at_or_after(text, from, end)) {
+                return at;
+            }
+            (start, size) = (end, 2 * size);
+        }
+        text.len()
     }
 
-    /// The first edge of a special token at or after `from`; the end of the text if there is none.
-    fn edge_at_or_after(self, text: &[u8], from: usize) -> usize {
+    /// The first edge at or after `from` of a special token that begins before `limit`.
+    fn edge_at_or_after(self, text: &[u8], from: usize, limit: usize) -> Option<usize> {
+        let longest = self.specials.longest();
+        // What begins before the limit is seen whole.
+        let seen = &text[..text.len().min(limit + longest)];
         // Start a token's length early: the edge of a token may be what `from` points at.
-        let mut search_from = from.saturating_sub(self.specials.longest());
-        while let Some(token) = self.specials.find_certain(text, search_from) {
+        let mut search_from = from.saturating_sub(longest);
+        while let Some(token) = self.specials.find_certain(seen, search_from).filter(|token| token.start < limit) {
             if let Some(at) = [token.start, token.end].into_iter().find(|&at| at >= from.max(1)) {
-                return at;
+                return Some(at);
             }
             search_from = token.start + 1;
         }
-        text.len()
+        None
     }
 
     /// The last safe cut after `after` in a text of which only the beginning is known; `None` if there is none.

@@ -71,7 +71,7 @@ impl Trainer {
     pub fn count_file(&mut self, path: &Path, weight: u64, control: &Control) -> Result<()> {
         let Self { options, specials, tables, total } = self;
         let cutter = Cutter { pattern: &options.pattern, specials };
-        let file = TextFile::open(path)?;
+        let file = TextFile::open(path, control)?;
         total.add(file.len(), weight)?;
         let count = |table: &mut CountTable, text: &str| table.add_text(text, weight, cutter, control);
         for_each_chunk(tables, CountTable::new, &file, cutter, options.num_threads, control, count)

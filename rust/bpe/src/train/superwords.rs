@@ -90,7 +90,7 @@ impl SuperTrainer {
     pub fn count_file(&mut self, path: &Path, weight: u64, control: &Control) -> Result<()> {
         let Self { options, stage, specials, subwords, tables, total, .. } = self;
         let cutter = Cutter { pattern: &stage.pattern, specials };
-        let file = TextFile::open(path)?;
+        let file = TextFile::open(path, control)?;
         total.add(file.len(), weight)?;
         let count = |table: &mut Sequences, text: &str| table.add_text(text, weight, cutter, subwords, control);
         for_each_chunk(tables, Sequences::new, &file, cutter, options.num_threads, control, count)
@@ -175,6 +175,7 @@ impl Sequences {
         cutter.specials.for_each_segment(text, |segment| match segment {
             Segment::Special(_) => Ok(()),
             Segment::Text(offset, segment) => cutter.pattern.for_each_pretoken(segment, |range| {
+                control.check()?;
                 symbols.clear();
                 let range = offset + range.start..offset + range.end;
                 subwords.encode(text.as_bytes(), range, cache, symbols, control)?;

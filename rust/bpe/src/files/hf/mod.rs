@@ -40,8 +40,7 @@ pub fn write(tokenizer: &Tokenizer, path: &Path) -> Result<Option<&'static str>>
             })
         })
         .collect();
-    let merges: Vec<Value> =
-        tokenizer.merges().iter().map(|(left, right)| json!([spell(left), spell(right)])).collect();
+    let merges: Vec<Value> = tokenizer.spelt_merges().map(|(left, right)| json!([spell(left), spell(right)])).collect();
     let vocab = spelt_vocab(tokenizer)?;
     let (pre_tokenizer, read_otherwise) = pre_tokenizer(tokenizer.pattern());
     let contents = json!({

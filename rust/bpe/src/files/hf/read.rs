@@ -27,7 +27,7 @@ pub fn read(path: &Path, pattern: Option<Pattern>) -> Result<Contents> {
     let special_tokens = reader.added_tokens()?;
     Ok(Contents {
         vocab: reader.vocab(&special_tokens)?,
-        merges: reader.merges()?,
+        merges: reader.merges()?.into(),
         pattern: Some(pattern.map_or_else(|| reader.pattern(), Ok)?),
         special_tokens,
         ignore_merges: reader.file.model.ignore_merges == true,
