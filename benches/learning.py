@@ -1,11 +1,12 @@
 """What a recipe learns from the same tokens: ours, nanoGPT's, and the textbook's, each at its own best rate.
 
-    python benches/learning.py --text train.txt --valid valid.txt [--tokens 262144] [--seeds 3]
+    python benches/learning.py --text train.txt --valid valid.txt [--tokens 131072] [--seeds 3] [--nanogpt PATH]
 
 Same tokenizer, same width, depth, heads and context, same number of tokens, same held-out text, whole. For each recipe
 a grid of rates, a factor of two apart, is extended until the best is not at its end; the best is then run from every
 seed. Reported: nats per token and bits per byte of the held-out text, mean and spread over the seeds. What differs is
-printed with the result.
+printed with the result. nanoGPT is its own model.py and optimizer with `--nanogpt PATH` of a checkout, else our control
+of them (see nanogpt_control.py).
 """
 
 import argparse
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nanogpt_control
 import numpy as np
@@ -50,11 +52,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as workdir:
         base, bytes_per_token = prepare(options, Path(workdir))
         results = {name: study(name, base, options) for name in options.only or RECIPES}
+        if options.out is not None:
+            write(results, base, bytes_per_token, options)
     print(f"\n{describe(base, options)}\n\n" + "\n".join(table(results, bytes_per_token)))
     for name in results:
         print(f"\n{name}: {RECIPES[name]}. Rates: {results[name]['rates']}")
-    if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=1))
+
+
+def write(
+    results: dict[str, dict[str, Any]], base: TrainConfig, bytes_per_token: float, options: argparse.Namespace
+) -> None:
+    """Leave the table and all figures behind."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = [describe(base, options), "", *table(results, bytes_per_token)]
+    (options.out / "learning.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (options.out / "learning.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {options.out / 'learning'}.md, .json", file=sys.stderr)
 
 
 def prepare(options: argparse.Namespace, workdir: Path) -> tuple[TrainConfig, float]:
@@ -86,20 +99,25 @@ def prepare(options: argparse.Namespace, workdir: Path) -> tuple[TrainConfig, fl
     return base, float(sizes[valid[1:]].mean())
 
 
-def study(name: str, base: TrainConfig, options: argparse.Namespace) -> dict[str, object]:
+def study(name: str, base: TrainConfig, options: argparse.Namespace) -> dict[str, Any]:
     """Find the recipe's best rate from the first seed, then run that from every seed."""
-    run = run_nanogpt if name == "nanogpt" else run_ours
+
+    def run(lr: float, seed: int) -> float:
+        if name == "nanogpt":
+            return run_nanogpt(base, lr, seed, checkout=options.nanogpt)
+        return run_ours(name, base, lr, seed)
+
     losses: dict[float, float] = {}
 
     def loss_at(lr: float) -> float:
         if lr not in losses:
             began = time.perf_counter()
-            losses[lr] = run(name, base, lr, 0)
+            losses[lr] = run(lr, 0)
             print(f"{name}: rate {lr:.1e}: {losses[lr]:.4f} ({time.perf_counter() - began:.0f} s)", file=sys.stderr)
         return losses[lr]
 
     best = extend(FIRST_RATES[name], loss_at)
-    of_seeds = [loss_at(best), *(run(name, base, best, seed) for seed in range(1, options.seeds))]
+    of_seeds = [loss_at(best), *(run(best, seed) for seed in range(1, options.seeds))]
     rates = {f"{lr:.1e}": round(loss, 4) for lr, loss in sorted(losses.items())}
     return {"best_rate": best, "rates": rates, "losses": of_seeds}
 
@@ -143,19 +161,21 @@ def configure(name: str, base: TrainConfig, lr: float) -> TrainConfig:
     )
 
 
-def run_nanogpt(_: str, base: TrainConfig, lr: float, seed: int) -> float:
+def run_nanogpt(base: TrainConfig, lr: float, seed: int, *, checkout: Path | None) -> float:
     torch.manual_seed(seed)
     shape = base.model
-    model = nanogpt_control.GPT(
+    model, optimizer = nanogpt_control.build(
         nanogpt_control.Shape(
             vocab_size=shape.vocab_size,
             context_length=shape.context_length,
             width=shape.d_model,
             num_layers=shape.num_layers,
             num_heads=shape.num_heads,
-        )
+        ),
+        lr=lr,
+        device="cpu",
+        checkout=checkout,
     )
-    optimizer = nanogpt_control.build_optimizer(model, lr)
     ids = np.load(base.data.train, mmap_mode="r")
     for step in range(base.num_steps):
         for group in optimizer.param_groups:
@@ -179,7 +199,7 @@ class _LogitsOnly(nn.Module):
         self.model = model
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.model(ids)[0]
+        return self.model(ids, ids)[0]  # without targets nanoGPT gives the logits of the last position only
 
 
 def valid_loss(model: nn.Module, base: TrainConfig) -> float:
@@ -187,7 +207,7 @@ def valid_loss(model: nn.Module, base: TrainConfig) -> float:
     return loss if math.isfinite(loss) else math.inf
 
 
-def table(results: dict[str, dict[str, object]], bytes_per_token: float) -> list[str]:
+def table(results: dict[str, dict[str, Any]], bytes_per_token: float) -> list[str]:
     lines = ["| recipe | best rate | nats/token | bits/byte | over ours |", "|---|---|---|---|---|"]
     ours = statistics.mean(next(iter(results.values()))["losses"])
     for name, result in results.items():
@@ -214,7 +234,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--text", type=Path, required=True, help="UTF-8 text to learn from")
     parser.add_argument("--valid", type=Path, required=True, help="held-out text")
     parser.add_argument("--valid-tokens", type=int, default=50_000, help="tokens of it that are predicted")
-    parser.add_argument("--tokens", type=int, default=262_144, help="tokens to train on")
+    parser.add_argument("--tokens", type=int, default=131_072, help="tokens to train on")
     parser.add_argument("--vocab-size", type=int, default=1024)
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--width", type=int, default=128)
@@ -224,7 +244,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=list(RECIPES))
-    parser.add_argument("--json", type=Path, help="where to write all figures")
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT, to run its own model and optimizer")
+    parser.add_argument("--out", type=Path, help="a directory for the table and all figures")
     return parser.parse_args()
 
 

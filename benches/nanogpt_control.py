@@ -13,6 +13,7 @@ the step.
 
 import contextlib
 import importlib.util
+import io
 import math
 import sys
 from collections.abc import Callable
@@ -126,6 +127,17 @@ def real_model(checkout: Path, shape: Shape) -> Any:
     return module.GPT(config)
 
 
+def build(shape: Shape, *, lr: float, device: str, checkout: Path | None) -> tuple[Any, torch.optim.Optimizer]:
+    """Return a model and its optimizer: nanoGPT's own from a checkout of it, or the control's."""
+    if checkout is None:
+        control = GPT(shape).to(device)
+        return control, build_optimizer(control, lr)
+    rates = {"weight_decay": 0.1, "learning_rate": lr, "betas": (0.9, 0.95)}
+    with contextlib.redirect_stdout(io.StringIO()):  # it counts its parameters aloud
+        model = real_model(checkout, shape).to(device)
+        return model, model.configure_optimizers(**rates, device_type=device)
+
+
 def prepare(
     ids_file: Path, shape: Shape, *, batch_size: int, device: str, is_fast: bool, checkout: Path | None
 ) -> tuple[Callable[[int], Tensor], dict[str, Any]]:
@@ -140,13 +152,7 @@ def prepare(
         checkout: Of nanoGPT; without one the control takes its place.
     """
     torch.manual_seed(0)
-    rates = {"weight_decay": 0.1, "learning_rate": 1e-3, "betas": (0.9, 0.95)}
-    if checkout is None:
-        model: Any = GPT(shape).to(device)
-        optimizer = build_optimizer(model, 1e-3)
-    else:
-        model = real_model(checkout, shape).to(device)
-        optimizer = model.configure_optimizers(**rates, device_type=device)
+    model, optimizer = build(shape, lr=1e-3, device=device, checkout=checkout)
     compiled = torch.compile(model) if is_fast else model
     torch.backends.cuda.matmul.allow_tf32 = True
     ids = np.load(ids_file, mmap_mode="r")

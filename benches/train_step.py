@@ -4,6 +4,7 @@
     python benches/train_step.py --preset h200       # both models of the targets, 128 x 256 tokens, on one GPU
     python benches/train_step.py --preset tiny       # seconds, to see that everything runs
     python benches/train_step.py --nanogpt PATH      # nanoGPT itself, from a checkout, in place of our control of it
+    python benches/train_step.py --repeats 3         # all in turn, three times: where the machine's speed wanders
 
 Each contender trains in a process of its own, all on the same ids. Ours and the textbook's start from the same weights
 and read the same batches, and their losses are compared before any time is reported: a lever may change speed and
@@ -105,7 +106,10 @@ def main() -> None:
             raise SystemExit("this preset needs a CUDA GPU, and there is none; --device cpu tries it out, slowly")
         with tempfile.TemporaryDirectory() as workdir:
             write_ids(Path(workdir) / "ids.npy", preset)
-            runs = {name: run(name, index, workdir) for name in contenders(options, preset)}
+            runs: dict[str, dict[str, Any]] = {}
+            for _ in range(options.repeats):
+                for name in contenders(options, preset):
+                    runs[name] = joined(runs.get(name), run(name, index, workdir))
         compare_losses(runs, preset)
         report(runs, preset, options)
 
@@ -117,6 +121,26 @@ def run(name: str, index: int, workdir: str) -> dict[str, Any]:
     if result.returncode:
         return {"failed": f"exit code {result.returncode}"}
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def joined(earlier: dict[str, Any] | None, later: dict[str, Any]) -> dict[str, Any]:
+    """Put what a contender measured in another turn beside what it measured before.
+
+    Raises:
+        SystemExit: It learned something else this time.
+    """
+    if earlier is None or "failed" in earlier or "failed" in later:
+        return later if earlier is None or "failed" in later else earlier
+    if "seconds" not in later:  # the products
+        return {
+            **later,
+            "flops_per_s": {key: max(rate, earlier["flops_per_s"][key]) for key, rate in later["flops_per_s"].items()},
+        }
+    tolerance = 1e-2 if later["precision"] == "bf16" else 1e-3
+    if not np.allclose(later["losses"], earlier["losses"], rtol=tolerance, atol=0):
+        raise SystemExit(f"a contender has other losses in another turn: {later['losses']} and {earlier['losses']}")
+    peak_bytes = max(earlier["peak_bytes"], later["peak_bytes"])
+    return {**later, "seconds": earlier["seconds"] + later["seconds"], "peak_bytes": peak_bytes}
 
 
 def write_ids(path: Path, preset: Preset) -> None:
@@ -268,7 +292,7 @@ def compare_losses(runs: dict[str, dict[str, Any]], preset: Preset) -> None:
 def report(runs: dict[str, dict[str, Any]], preset: Preset, options: argparse.Namespace) -> None:
     device = options.device or preset.device
     name_of_device = torch.cuda.get_device_name() if device == "cuda" else processor()
-    text = "\n".join(table(runs, preset, device, name_of_device))
+    text = "\n".join(table(runs, preset, options, name_of_device))
     print(f"\n{text}")
     if options.out is None:
         return
@@ -280,7 +304,10 @@ def report(runs: dict[str, dict[str, Any]], preset: Preset, options: argparse.Na
     print(f"written: {options.out / name}.md, .json", file=sys.stderr)
 
 
-def table(runs: dict[str, dict[str, Any]], preset: Preset, device: str, name_of_device: str) -> Iterator[str]:
+def table(
+    runs: dict[str, dict[str, Any]], preset: Preset, options: argparse.Namespace, name_of_device: str
+) -> Iterator[str]:
+    device = options.device or preset.device
     num_tokens = preset.num_steps * preset.batch_size * preset.context_length
     card = recognise_device(name_of_device) if device == "cuda" else None
     whole = {name: result for name, result in runs.items() if "failed" not in result}
@@ -289,12 +316,13 @@ def table(runs: dict[str, dict[str, Any]], preset: Preset, device: str, name_of_
         f"{preset.num_layers} layers, width {preset.d_model}, {preset.num_heads} heads, "
         f"vocabulary {preset.vocab_size}; {preset.batch_size} x {preset.context_length} tokens a step; "
         f"{name_of_device}, {threads} threads, torch {torch.__version__}, Python {platform.python_version()}; "
-        f"median (min-max) of {preset.num_rounds} rounds of {preset.num_steps} steps"
+        f"median (min-max) of {options.repeats} x {preset.num_rounds} rounds of {preset.num_steps} steps"
     )
     yield ""
-    yield "| contender | tokens/s | TFLOP/s | MFU | peak MB | loss after the last step | times the first |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| contender | tokens/s | TFLOP/s | MFU | peak MB | last loss | times the lever before | times the first |"
+    yield "|---|---|---|---|---|---|---|---|"
     base: float | None = None
+    before: float | None = None  # the rate without the last lever; nanoGPT is no lever
     for name, result in runs.items():
         if name == PRODUCTS or name not in whole:
             continue
@@ -303,11 +331,14 @@ def table(runs: dict[str, dict[str, Any]], preset: Preset, device: str, name_of_
         base = base or rate
         flops = rate * result["flops_per_token"]
         mfu = f"{flops / card.peak_flops(result['precision']):.1%}" if card is not None else "peak not known"
+        is_lever = not name.startswith("nanoGPT")
+        gain = f"{rate / before:.2f}" if before is not None and is_lever else ""
+        before = rate if is_lever else before
         yield (
             f"| {name} | {rate:,.0f} ({min(rates):,.0f}-{max(rates):,.0f}) | {flops / 1e12:.3f} | {mfu} "
-            f"| {result['peak_bytes'] / 1e6:,.0f} | {result['losses'][-1]:.4f} | {rate / base:.2f} |"
+            f"| {result['peak_bytes'] / 1e6:,.0f} | {result['losses'][-1]:.4f} | {gain} | {rate / base:.2f} |"
         )
-    yield from (f"| {name} | {runs[name]['failed']} | | | | | |" for name in runs.keys() - whole.keys())
+    yield from (f"| {name} | {runs[name]['failed']} | | | | | | |" for name in runs.keys() - whole.keys())
     yield ""
     if PRODUCTS in whole:
         rates_of = whole[PRODUCTS]["flops_per_s"]
@@ -329,6 +360,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
     parser.add_argument("--only", nargs="*", help="contenders whose name holds one of these words")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="instead of the preset's")
+    parser.add_argument("--repeats", type=int, default=1, help="turns that each contender has, each in a new process")
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument("--micro-batch", type=int, help="sequences worked off at a time, for all of ours")
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT, to run its own model.py")

@@ -21,6 +21,33 @@ def test_published_rates():
     assert find_device("A100 40GB").memory_bytes == 40e9
 
 
+@pytest.mark.parametrize(
+    ("name", "num_multiprocessors", "flops_per_clock", "boost_ghz"),
+    [
+        ("b200", 148, 8192, 1.85),
+        ("h200", 132, 4096, 1.83),
+        ("h100", 132, 4096, 1.83),
+        ("h100-pcie", 114, 4096, 1.62),
+        ("a100", 108, 2048, 1.41),
+        ("a100-pcie", 108, 2048, 1.41),
+        ("a100-40gb", 108, 2048, 1.41),
+        ("l40s", 142, 1024, 2.52),
+        ("l4", 58, 1024, 2.04),
+        ("rtx-5090", 170, 512, 2.407),  # GeForce: half of the rate where sums are fp32
+        ("rtx-4090", 128, 512, 2.52),
+        ("rtx-3090", 82, 512, 1.695),
+        ("v100", 80, 1024, 1.53),
+        ("t4", 40, 1024, 1.59),
+    ],
+)
+def test_half_precision_is_what_the_multiprocessors_do_at_their_clock(
+    name, num_multiprocessors, flops_per_clock, boost_ghz
+):
+    # sheets round the clock, or state the rate at a slightly lower one
+    expected = num_multiprocessors * flops_per_clock * boost_ghz * 1e9
+    assert find_device(name).peak_flops("fp16") == pytest.approx(expected, rel=0.015)
+
+
 def test_only_the_very_card_is_recognised():
     assert recognise_device("NVIDIA H200") is DEVICES["h200"]
     assert recognise_device("NVIDIA H100 80GB HBM3") is DEVICES["h100"]

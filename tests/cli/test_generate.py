@@ -125,6 +125,7 @@ def test_an_odd_end_of_text_is_said_with_its_probability(cs336, run):
 def test_a_token_can_be_asked_to_stop(cs336, run):
     end_after(run, "!")
     assert cs336(*GREEDY, "--prompt", "ab", "--stop", "q", "--stop", "x").out == "ab\n"
+    assert "P(end of text)" not in cs336(*GREEDY, "--prompt", "ab", "--stop", "x").err  # which was likely, and meant
     outcome = cs336(*GREEDY, "--prompt", "ab", "--stop", "xy")
     assert outcome.code == 1
     assert "stop must be one token of the tokenizer, got 'xy', which is 2" in outcome.err

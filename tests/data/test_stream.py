@@ -58,6 +58,22 @@ def test_files_stay_on_the_host_of_a_cpu():
     assert not fits_on(CPU, 1)
 
 
+def test_a_file_is_kept_on_a_gpu_if_it_takes_a_quarter_of_the_free_memory_at_most(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4000, 10_000))
+    gpu = torch.device("cuda")
+    assert fits_on(gpu, 1000)
+    assert not fits_on(gpu, 1001)
+
+
+def test_what_is_gathered_for_a_gpu_is_pinned_and_for_a_cpu_is_not(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    stream(np.arange(1000)).batch(0)
+    assert not pinned
+    ahead = stream(np.arange(1000), device=torch.device("cuda"))
+    assert torch.equal(ahead._gather(3), pinned[0])
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("is_resident", [True, False])
 def test_batches_on_the_gpu_equal_those_on_the_cpu(is_resident):

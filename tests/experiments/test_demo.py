@@ -18,11 +18,15 @@ class Recorder:
 
     def __init__(self) -> None:
         self.stages: list[str] = []
+        self.notices: list[str] = []
         self.progress: list[str] = []
         self.records: list[Mapping[str, Any]] = []
 
     def on_stage(self, title: str, /) -> None:
         self.stages.append(title)
+
+    def on_notice(self, text: str, /) -> None:
+        self.notices.append(text)
 
     def on_progress(self, stage: str, done: int, total: int, /) -> None:
         self.progress.append(stage)
@@ -177,8 +181,62 @@ def test_one_thread_is_taken_where_several_stand_in_each_others_way(
     monkeypatch.setattr(
         demo, "measure_tokens_per_s", lambda plan, **_: 4_000.0 if plan.num_threads == 1 else speed_of_two
     )
-    plan, _ = demo._with_fewest_waits(demo._train_config(config, vocab_size=300, num_steps=5, compiled=False))
+    plan, _ = demo._with_fewest_waits(
+        demo._train_config(config, vocab_size=300, num_steps=5, compiled=False), demo._Clock(lambda: 0.0), limit_s=10
+    )
     assert plan.num_threads == num_threads
+
+
+class SlowMachine:
+    """A clock, and measurements that move it: one thread takes 0.7 s a step, two take so long as is said."""
+
+    def __init__(self, step_of_two_s: float) -> None:
+        self.now_s = 0.0
+        self.step_s = {1: 0.7, None: step_of_two_s}
+        self.steps_of_two = 0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def measure(
+        self, plan: TrainConfig, *, time_limit_s: float, num_steps: int = 8, num_warmup_steps: int = 3
+    ) -> float:
+        begin_s, step_s = self.now_s, self.step_s[plan.num_threads]
+        for step in range(num_steps + num_warmup_steps):
+            if step and self.now_s - begin_s >= time_limit_s:
+                break
+            self.now_s += step_s
+            self.steps_of_two += plan.num_threads is None
+        return plan.tokens_per_step / step_s
+
+
+@pytest.mark.parametrize(("step_of_two_s", "is_busy"), [(0.4, False), (7.0, True)])
+def test_on_a_busy_machine_measuring_is_cut_off_and_the_best_plan_so_far_is_taken(
+    config: DemoConfig, monkeypatch: pytest.MonkeyPatch, step_of_two_s: float, is_busy: bool
+) -> None:
+    machine, recorder = SlowMachine(step_of_two_s), Recorder()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(demo, "measure_tokens_per_s", machine.measure)
+    planned: list[TrainConfig] = []
+
+    def stop_before_training(plan: TrainConfig, **_: object) -> None:
+        planned.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "train", stop_before_training)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(dataclasses.replace(config, steps=None, minutes=3.5), recorder, clock=machine)
+    # a twentieth of the time, and the step that was under way
+    assert machine.now_s < 0.05 * 3.5 * 60 + (step_of_two_s if is_busy else 0)
+    assert machine.steps_of_two == (2 if is_busy else 11)
+    assert planned[0].num_threads == (1 if is_busy else None)
+    left_s = 3.5 * 60 - machine.now_s
+    assert 0.7 * left_s < planned[0].num_steps * (0.7 if is_busy else step_of_two_s) < left_s
+    if is_busy:
+        assert "measuring was cut off after 16 s" in recorder.notices[0]
+        assert "going on on one thread with the best speed seen, 91 tokens/s" in recorder.notices[0]
+    else:
+        assert not recorder.notices
 
 
 @pytest.mark.parametrize("bad", [{"minutes": 0.0}, {"valid_share": 1.0}, {"prompts": ("",)}, {"num_samples": 0}])

@@ -42,6 +42,14 @@ def theirs(tokenizer):
     return real_encoding(tokenizer)
 
 
+@pytest.fixture(scope="module", params=["gpt2", "cl100k", "o200k", r"\w+|\s+|[^\w\s]"])
+def of_a_pattern(request):
+    text = TEXT * 3 + "\n \n\t  \n"
+    vocab, merges = train_bpe(iter([text]), 330, SPECIALS, pattern=request.param)
+    tokenizer = Tokenizer(vocab, merges, SPECIALS, pattern=request.param)
+    return tokenizer.as_tiktoken(), real_encoding(tokenizer)
+
+
 def type_of_ours():
     return type(Tokenizer({i: bytes([i]) for i in range(256)}, []).as_tiktoken())
 
@@ -143,13 +151,6 @@ class TestEncodeWithUnstable:
         options = {"allowed_special": allowed, "disallowed_special": disallowed}
         expected = unordered(outcome(theirs.encode_with_unstable, text, **options))
         assert outcome(ours.encode_with_unstable, text, **options) == expected
-
-    @pytest.fixture(scope="class", params=["gpt2", "cl100k", "o200k", r"\w+|\s+|[^\w\s]"])
-    def of_a_pattern(self, request):
-        text = TEXT * 3 + "\n \n\t  \n"
-        vocab, merges = train_bpe(iter([text]), 330, SPECIALS, pattern=request.param)
-        tokenizer = Tokenizer(vocab, merges, SPECIALS, pattern=request.param)
-        return tokenizer.as_tiktoken(), real_encoding(tokenizer)
 
     @settings(max_examples=100, deadline=None)
     @given(text=texts.map("".join))

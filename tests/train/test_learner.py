@@ -15,7 +15,7 @@ from cs336.model import ModelConfig
 from cs336.optim import AdamW, Muon
 from cs336.optim import adamw as adamw_module
 from cs336.train import learner as learner_module
-from cs336.train.learner import Learner, open_dataset
+from cs336.train.learner import Learner, measure_tokens_per_s, open_dataset
 
 # every lever at its plain setting: the path that the others are held against
 PLAIN: dict[str, Any] = {"micro_batch_size": 8, "loss_chunk_size": None, "precision": "fp32", "compile": False}
@@ -230,6 +230,28 @@ def test_gradients_of_an_attempt_that_ran_out_of_memory_are_forgotten(
     torch.testing.assert_close(norm, Learner(config).gradients(dataset, 0)[1], rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_the_first_step_holds_all_that_the_later_ones_hold(
+    config: TrainConfig, dataset: TokenDataset, algorithm: Any
+) -> None:
+    learner = Learner(dataclasses.replace(config, optim=OptimConfig(algorithm=algorithm)))
+    compute, held = learner._compute_loss, []
+
+    def bytes_of_state() -> int:
+        states = learner.optimizer.state.values()
+        return sum(value.nbytes for state in states for value in state.values() if isinstance(value, torch.Tensor))
+
+    def noting_what_is_held(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        held.append(bytes_of_state())
+        return compute(inputs, targets)
+
+    learner._compute_loss = noting_what_is_held
+    for step in range(2):
+        learner.gradients(dataset, step)
+        learner.update(step)
+    assert held[0] == held[1] == bytes_of_state() > 0
+
+
 def test_what_an_attempt_computed_is_gone_before_the_next_one_begins(
     config: TrainConfig, dataset: TokenDataset
 ) -> None:
@@ -318,6 +340,25 @@ def test_gains_do_not_decay_and_both_optimizers_learn(
     assert losses[-1] < losses[0] - 1
 
 
+@pytest.mark.parametrize(
+    ("placement", "fits", "is_resident"),
+    [("auto", True, True), ("auto", False, False), ("device", False, True), ("host", True, False)],
+)
+def test_the_training_file_is_kept_on_the_device_if_it_fits_or_is_told_to(
+    config: TrainConfig,
+    dataset: TokenDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    placement: Any,
+    fits: bool,
+    is_resident: bool,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(learner_module, "fits_on", lambda _, num_bytes: asked.append(num_bytes) or fits)
+    learner = Learner(dataclasses.replace(config, data=dataclasses.replace(config.data, placement=placement)))
+    assert (learner._own_stream(dataset)._resident is not None) is is_resident
+    assert asked == ([2 * len(dataset)] if placement == "auto" else [])
+
+
 def test_both_orders_are_there_and_without_replacement_is_the_default(
     config: TrainConfig, dataset: TokenDataset
 ) -> None:
@@ -329,3 +370,59 @@ def test_both_orders_are_there_and_without_replacement_is_the_default(
     assert len(starts) == 240
     drawn = Learner(dataclasses.replace(config, data=dataclasses.replace(config.data, order="random")))
     assert not torch.equal(drawn.batch(dataset, 0)[0], learner.batch(dataset, 0)[0])
+
+
+class SlowSteps:
+    """A clock that moves only while a step is taken: by the next of these times, or by the last."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *steps_s: float) -> None:
+        self.now_s, self.taken = 0.0, 0
+        update = Learner.update
+
+        def slow(learner: Learner, step: int) -> None:
+            update(learner, step)
+            self.now_s += steps_s[min(self.taken, len(steps_s) - 1)]
+            self.taken += 1
+
+        monkeypatch.setattr(Learner, "update", slow)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize(
+    ("steps_s", "time_limit_s", "num_taken", "step_s"),
+    [
+        ((5.0, 2.0, 1.0), 1000.0, 5, 1.0),  # the warm-up does not count
+        ((5.0, 2.0, 1.0), 7.5, 3, 1.0),  # the first step that counts
+        ((5.0, 2.0, 1.0), 6.0, 2, 2.0),  # only warm-up steps: the fastest of them
+        ((5.0, 2.0, 1.0), 0.0, 1, 5.0),  # one at least
+    ],
+)
+def test_measuring_ends_with_its_time_and_tells_what_it_has_seen(
+    config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    steps_s: tuple[float, ...],
+    time_limit_s: float,
+    num_taken: int,
+    step_s: float,
+) -> None:
+    clock = SlowSteps(monkeypatch, *steps_s)
+    speed = measure_tokens_per_s(config, num_steps=3, num_warmup_steps=2, time_limit_s=time_limit_s, clock=clock)
+    assert clock.taken == num_taken
+    assert speed == pytest.approx(config.tokens_per_step / step_s)
+
+
+def test_the_time_that_compiling_takes_is_not_taken_for_a_slow_step(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_plain(*arguments: Any, compiled: bool, **options: Any) -> AdamW:
+        return AdamW(*arguments, **options)
+
+    monkeypatch.setattr(learner_module, "AdamW", build_plain)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    clock = SlowSteps(monkeypatch, 60.0, 1.0)
+    compiled = dataclasses.replace(config, compile=True)
+    speed = measure_tokens_per_s(compiled, num_steps=3, num_warmup_steps=2, time_limit_s=1.5, clock=clock)
+    assert clock.taken == 3
+    assert speed == pytest.approx(config.tokens_per_step)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,10 +16,13 @@ import torch
 
 from cs336.config import DataConfig, OptimConfig, TrainConfig, to_toml
 from cs336.tokenizer import Tokenizer
+from cs336.train import loop
 from cs336.train.checkpoint import latest_checkpoint, read_checkpoint
 from cs336.train.learner import Learner, measure_tokens_per_s
 from cs336.train.loop import train
+from cs336.train.progress import Progress
 from cs336.train.runlog import CLOCK_KEYS, read_metrics
+from cs336.train.watch import Watch
 
 
 def elsewhere(config: TrainConfig, name: str, **changes: Any) -> TrainConfig:
@@ -337,6 +342,55 @@ def test_notices_and_the_plan_of_a_step_are_written_down(config: TrainConfig, mo
         train(config)
     assert "something odd" in (Path(config.run_dir) / "notes.log").read_text()
     assert json.loads((Path(config.run_dir) / "run.json").read_text())["plan"]["micro_batch_size"] >= 1
+
+
+def test_smaller_micro_batches_than_planned_are_written_down(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulate = Learner._accumulate
+
+    def with_little_memory(self: Learner, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self.micro_batch_size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return accumulate(self, inputs, targets)
+
+    monkeypatch.setattr(Learner, "_accumulate", with_little_memory)
+    with pytest.warns(RuntimeWarning, match="out of memory with micro-batches"):
+        assert train(config).status == "finished"
+    assert json.loads((Path(config.run_dir) / "run.json").read_text())["plan"]["micro_batch_size"] == 1
+    assert "micro-batches of 4 sequences: going on with 2" in (Path(config.run_dir) / "notes.log").read_text()
+
+
+def test_between_log_points_nothing_is_read_off_a_device_that_computes_by_itself() -> None:
+    looks: list[int] = []
+    run = object.__new__(loop._Run)
+    run.config = TrainConfig(data=DataConfig(train="x"), steps=7, log_every=3)
+    run.step, run.progress = 0, Progress()
+    for name in ("inputs", "learner", "watch", "recorder", "meter"):
+        setattr(run, name, MagicMock())
+    run.learner.device = torch.device("cuda")
+    run.learner.gradients.return_value = (None, None)
+    run.watch.look.side_effect = lambda progress: (looks.append(run.step), progress.unrecorded_losses.append(1.0))
+    run.meter.read.return_value = {}
+    while run.step < 7:
+        run._advance()
+    assert looks == [3, 6, 7]
+    assert [call.args[0] for call in run.watch.add.call_args_list] == [*range(7)]
+
+
+def test_waiting_for_steps_is_their_time_whoever_waits(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, num_looks = Watch.look, 0
+
+    def wait(self: Watch, progress: Progress) -> None:
+        nonlocal num_looks
+        num_looks += 1
+        look(self, progress)
+
+    clock = SimpleNamespace(perf_counter=lambda: float(num_looks))  # which moves only while a device is waited for
+    monkeypatch.setattr(Watch, "look", wait)
+    monkeypatch.setattr(loop, "time", clock)
+    result = train(config)  # validates and saves between its log points
+    assert result.num_tokens / result.tokens_per_s == num_looks > config.num_steps
 
 
 def test_time_limit_ends_with_validation_and_a_checkpoint_that_resumes(config: TrainConfig) -> None:

@@ -7,6 +7,7 @@ import torch
 from cs336.config import DataConfig, TrainConfig
 from cs336.model import ModelConfig, TransformerLM
 from cs336.train import plan
+from cs336.train.distributed import Ranks
 from cs336.train.objective import Objective
 
 CPU = torch.device("cpu")
@@ -23,6 +24,14 @@ def test_a_cpus_micro_batch_is_an_even_part_that_fits_its_caches() -> None:
     assert planned(batch_size=50).micro_batch_size == 10
     assert planned(batch_size=7).micro_batch_size == 7
     assert planned(model=ModelConfig(context_length=8192)).micro_batch_size == 1
+
+
+def test_ranks_with_less_memory_free_decide_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = Ranks(rank=0, world_size=2)
+    monkeypatch.setattr(ranks, "gather", lambda size: [size, 4])
+    config = dataclasses.replace(CONFIG, compile=True, cuda_graphs=True)
+    shared = plan.plan_step(config, CPU, precision="fp32", num_rows=16, ranks=ranks)
+    assert (shared.micro_batch_size, shared.cuda_graphs) == (4, False)
 
 
 def test_what_the_config_says_is_taken() -> None:
@@ -134,6 +143,8 @@ def test_largest_divisor(number: int, limit: int, expected: int) -> None:
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("shapes differ"), False),
         (ValueError("not enough memory"), False),
     ],

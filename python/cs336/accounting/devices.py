@@ -4,11 +4,17 @@ Matrix-product rates are *dense* ones: data sheets like to print the rate with 2
 consumer cards bf16 and fp16 are the rates with fp32 accumulation, which is what PyTorch asks for. The source of each
 row is NVIDIA's public data sheet of the product, or the white paper of its architecture.
 
-Compared in November 2026 with what is reprinted of them: the dense H100 SXM5 and H200 rates and bandwidths are those of
-the white paper's table (989.4 in bf16, 494.7 in TF32, 66.9 in fp32 without tensor cores; 3.35 and 4.8 TB/s), H100 PCIe
-is half of its 1,513 with sparsity, L4 half of its 242, L40S 362 beside 733; A100, T4 and V100 are printed dense. Not
-found again: the rates of B200, H100 NVL and the GeForce cards' tensor cores. A card whose clock rises above that of its
-sheet passes its peak: an RTX 5090 was seen at 254 TFLOP/s in bf16.
+Compared in November 2026 with what is reprinted of them: the dense H100 SXM5 and H200 rates and bandwidths are those
+of the white paper's table (989.4 in bf16, 494.7 in TF32, 66.9 in fp32 without tensor cores; 3.35 and 4.8 TB/s), H100
+PCIe is half of its 1,513 with sparsity, L4 half of its 242, L40S 362 beside 733; A100, T4 and V100 are printed dense.
+B200 is half of 4,500 in bf16 and of 2,250 in TF32 (other tables print 1,100 and, for fp32, 80 rather than 75). The RTX
+3090 has 142 with fp16 accumulation and the RTX 5090 838 with that and sparsity: 71 and 209.5, with the RTX 4090's
+165.2, are what other tables of peaks have, as they have 835 for H100 NVL, by NVIDIA's page. The sheets themselves were
+not at hand.
+
+The tests work out the bf16 or fp16 rates anew, but for H100 NVL's: multiprocessors, times what each does a clock,
+times the clock. A card whose clock rises above that of its sheet passes its peak: an RTX 5090 was seen at 254 TFLOP/s
+in bf16.
 """
 
 import types

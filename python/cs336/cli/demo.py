@@ -89,6 +89,9 @@ class _Observer:
     def on_stage(self, title: str, /) -> None:
         self._watcher.say(Text(f"▸ {title}", style="bold"))
 
+    def on_notice(self, text: str, /) -> None:
+        self._watcher.say(Text(f"  {text}"))
+
     def on_progress(self, stage: str, done: int, total: int, /) -> None:
         self._watcher(stage, done, total)
 

@@ -86,7 +86,7 @@ class Generate:
             slide_by=self.slide_by,
             use_cache=not self.no_cache,
         )
-        continuations = _Continuations(tokenizer, prompts, shown=not self.json)
+        continuations = _Continuations(tokenizer, prompts, eos_id=checkpoint.eos_id, shown=not self.json)
         begin_s, first_s = time.perf_counter(), 0.0
         try:
             for index, step in enumerate(steps):
@@ -96,7 +96,7 @@ class Generate:
         finally:
             continuations.finish()
         elapsed_s = time.perf_counter() - begin_s
-        _warn_of_early_ends(prompts, continuations.stop_probabilities)
+        _warn_of_early_ends(prompts, continuations.eos_probabilities)
         if self.json:
             print_result(
                 {
@@ -105,7 +105,7 @@ class Generate:
                     "prompts": prompts,
                     "texts": continuations.texts,
                     "ids": continuations.ids,
-                    "eos_probabilities": continuations.stop_probabilities,
+                    "eos_probabilities": continuations.eos_probabilities,
                     "num_tokens": continuations.num_tokens,
                     "first_token_s": first_s,
                     "elapsed_s": elapsed_s,
@@ -123,16 +123,18 @@ class _Continuations:
     Args:
         tokenizer: Decodes, holding back half characters.
         prompts: One a row.
+        eos_id: The id that ends a document, if there is one.
         shown: Whether to write to stdout.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", prompts: Sequence[str], *, shown: bool) -> None:
+    def __init__(self, tokenizer: "Tokenizer", prompts: Sequence[str], *, eos_id: int | None, shown: bool) -> None:
         self.ids: list[list[int]] = [[] for _ in prompts]
         self.texts = [""] * len(prompts)
-        self.stop_probabilities: list[float | None] = [None] * len(prompts)  # right after the prompt
+        self.eos_probabilities: list[float | None] = [None] * len(prompts)  # right after the prompt
         self._decoders = [tokenizer.decode_stream() for _ in prompts]
         self._has_ended = [False] * len(prompts)
         self._prompts = prompts
+        self._eos_id = eos_id
         self._shown = shown
         self._current = 0  # the row that is being shown
         self._num_shown = 0  # characters of its text
@@ -151,8 +153,9 @@ class _Continuations:
                 self.texts[row] += self._decoders[row].push(id_)
             elif not self._has_ended[row]:
                 self._end(row)
-            if self.stop_probabilities[row] is None:
-                self.stop_probabilities[row] = step.stop_probabilities[row]
+            of_stops = step.stop_probabilities[row]
+            if self.eos_probabilities[row] is None and of_stops is not None and self._eos_id is not None:
+                self.eos_probabilities[row] = of_stops[self._eos_id]
         self._show()
 
     def finish(self) -> None:

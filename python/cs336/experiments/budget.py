@@ -21,6 +21,7 @@ NUM_VALIDATIONS = 8
 FEWEST_STEPS = 60
 _VALID_COST = 0.4  # of a training token's time, for a held-out one
 _USED_SHARE = 0.97  # of the time: what starting, compiling and saving leave
+_MEASURING_SHARE = 0.05  # of the time, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,9 @@ def affordable_tokens(config: TrainConfig, *, seconds: float, num_runs: float = 
     Raises:
         OSError: A token file cannot be read.
     """
-    tokens_per_s = measure_tokens_per_s(config, num_steps=6, num_warmup_steps=2)
+    tokens_per_s = measure_tokens_per_s(
+        config, num_steps=6, num_warmup_steps=2, time_limit_s=_MEASURING_SHARE * seconds
+    )
     held_out = NUM_VALIDATIONS * _VALID_COST * _num_ids(config.data)
     tokens = _USED_SHARE * seconds * tokens_per_s / num_runs - held_out
     return max(FEWEST_STEPS * config.tokens_per_step, round(tokens)), tokens_per_s

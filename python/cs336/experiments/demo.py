@@ -34,6 +34,7 @@ _SMALLEST_VOCAB = 257
 # how many times as fast the step is then; seconds for a sampled token.
 _COMPILE_S = 60.0
 _COMPILED_GAIN = 1.23
+_MEASURING_SHARE = 0.05  # of the minutes, at most, but for steps that cannot be cut short: the rest is for learning
 _SAMPLED_TOKEN_S = 0.006
 _MARKER = "demo.json"
 _OWN_NAMES = (
@@ -103,6 +104,9 @@ class Observer(Protocol):
     def on_stage(self, title: str, /) -> None:
         """A stage begins."""
 
+    def on_notice(self, text: str, /) -> None:
+        """Something has gone otherwise than it should, and what is done about it."""
+
     def on_progress(self, stage: str, done: int, total: int, /) -> None:
         """So much of a tokenizer stage is done."""
 
@@ -145,55 +149,62 @@ class DemoResult:
 class _Clock:
     """Wall clock by stage."""
 
-    began: float = field(default_factory=time.perf_counter)
+    now: Callable[[], float]
+    began: float = field(init=False)
     stages_s: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.began = self.now()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
+        begin = self.now()
         yield
-        self.stages_s[name] = time.perf_counter() - begin
+        self.stages_s[name] = self.now() - begin
 
     def elapsed_s(self) -> float:
-        return time.perf_counter() - self.began
+        return self.now() - self.began
 
 
-def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
+def run_demo(config: DemoConfig, observer: Observer, *, clock: Callable[[], float] = time.perf_counter) -> DemoResult:
     """Run the whole pipeline into `config.run_dir`.
+
+    Args:
+        config: What to run.
+        observer: Who follows it.
+        clock: Seconds of any origin, which the minutes are counted by.
 
     Raises:
         ValueError: The settings do not go together, the directory holds something else than a demo, or the text is too
             short to learn from.
         OSError: A file cannot be read or written.
     """
-    clock = _Clock()
+    wall = _Clock(clock)
     run_dir = Path(config.run_dir)
     _check(config)
     _clear(run_dir)
-    with clock.stage("corpus"):
+    with wall.stage("corpus"):
         observer.on_stage("collecting " + ("the given text" if config.text else "the standard library's source"))
         corpus = write_corpus(config.text or standard_library(), run_dir, valid_share=config.valid_share)
-    with clock.stage("tokenizer"):
+    with wall.stage("tokenizer"):
         observer.on_stage(f"training a tokenizer on {corpus.num_bytes:,} bytes")
         tokenizer = _train_tokenizer(config, run_dir, observer)
-    with clock.stage("encoding"):
+    with wall.stage("encoding"):
         observer.on_stage(f"encoding with {tokenizer.vocab_size:,} tokens")
         stats = [
             tokenizer.encode_file(run_dir / f"{name}.txt", run_dir / f"{name}.npy", progress=observer.on_progress)
             for name in ("train", "valid")
         ]
-    with clock.stage("measuring"):
+    with wall.stage("measuring"):
         observer.on_stage("measuring this machine's speed")
-        train_config = _plan_training(config, tokenizer, clock, num_valid_tokens=stats[1].num_tokens)
-    with clock.stage("training"):
+        train_config = _plan_training(config, tokenizer, wall, observer, num_valid_tokens=stats[1].num_tokens)
+    with wall.stage("training"):
         num_parameters = count_parameters(train_config.model).total
         observer.on_stage(f"training {num_parameters:,} weights for {train_config.num_steps:,} steps")
-        time_limit_s = (
-            math.inf if config.steps is not None else max(1.0, 0.93 * config.minutes * 60 - clock.elapsed_s())
-        )
+        time_limit_s = math.inf if config.steps is not None else max(1.0, 0.93 * config.minutes * 60 - wall.elapsed_s())
         with observer.on_train(train_config) as on_record:
             result = train(train_config, on_record=on_record, time_limit_s=time_limit_s)
-    with clock.stage("samples"):
+    with wall.stage("samples"):
         is_whole = result.status in ("finished", "out of time")
         samples = _final_samples(config, result, tokenizer) if is_whole else []
         paths = _write_pictures(run_dir, samples)
@@ -205,7 +216,7 @@ def run_demo(config: DemoConfig, observer: Observer) -> DemoResult:
         bytes_per_token=stats[1].bytes_per_token,
         vocab_size=tokenizer.vocab_size,
         num_parameters=num_parameters,
-        stages_s=clock.stages_s,
+        stages_s=wall.stages_s,
         train=result,
         samples=samples,
         paths=paths,
@@ -238,7 +249,9 @@ def _train_tokenizer(config: DemoConfig, run_dir: Path, observer: Observer) -> T
     return tokenizer
 
 
-def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, num_valid_tokens: int) -> TrainConfig:
+def _plan_training(
+    config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, observer: Observer, *, num_valid_tokens: int
+) -> TrainConfig:
     """Choose the number of steps that fits into the time left, so that the rate has come down when it is over."""
 
     def plan_of(num_steps: int, *, compiled: bool) -> TrainConfig:
@@ -246,7 +259,11 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
 
     if config.steps is not None:
         return plan_of(config.steps, compiled=bool(config.compile))
-    plan, tokens_per_s = _with_fewest_waits(plan_of(1, compiled=False))
+    begin_s, limit_s = clock.elapsed_s(), _MEASURING_SHARE * config.minutes * 60
+    plan, tokens_per_s = _with_fewest_waits(plan_of(1, compiled=False), clock, limit_s=limit_s)
+    measuring_s = clock.elapsed_s() - begin_s
+    if measuring_s >= limit_s:
+        observer.on_notice(_cut_short(plan, tokens_per_s, measuring_s=measuring_s))
 
     def rest_s() -> float:
         """Return what is left for training proper."""
@@ -256,30 +273,42 @@ def _plan_training(config: DemoConfig, tokenizer: Tokenizer, clock: _Clock, *, n
         return 0.95 * (config.minutes * 60 - clock.elapsed_s() - valid_s - samples_s - 2)
 
     if config.compile or (config.compile is None and _pays_to_compile(rest_s())):
-        plan, tokens_per_s = _compiled(plan, tokens_per_s)
+        plan, tokens_per_s = _compiled(plan, tokens_per_s, limit_s=limit_s)
     num_steps = max(20, int(rest_s() * tokens_per_s / plan.tokens_per_step))
     return dataclasses.replace(plan_of(num_steps, compiled=bool(plan.compile)), num_threads=plan.num_threads)
 
 
-def _with_fewest_waits(plan: TrainConfig) -> tuple[TrainConfig, float]:
+def _with_fewest_waits(plan: TrainConfig, clock: _Clock, *, limit_s: float) -> tuple[TrainConfig, float]:
     """Return a plan with the number of threads that suits this machine as it is now, and its tokens/s.
 
     Threads wait for one another some hundred times a step: where other programs hold the cores, several can be twenty
-    times slower than one (2 cores, load 4).
+    times slower than one (2 cores, load 4). So one is tried first, which is never that slow, and several have what is
+    left of the time: on a busy machine, a single step.
     """
-    tokens_per_s = measure_tokens_per_s(plan)
     if default_num_threads() == 1 or choose_device(plan.device).type != "cpu":
-        return plan, tokens_per_s
+        return plan, measure_tokens_per_s(plan, time_limit_s=limit_s)
+    end_s = clock.elapsed_s() + limit_s
     alone = dataclasses.replace(plan, num_threads=1)
-    tokens_per_s_alone = measure_tokens_per_s(alone, num_steps=2, num_warmup_steps=1)
-    return (plan, tokens_per_s) if tokens_per_s_alone < tokens_per_s else (alone, tokens_per_s_alone)
+    speed_alone = measure_tokens_per_s(alone, num_steps=2, num_warmup_steps=1, time_limit_s=limit_s / 2)
+    speed = measure_tokens_per_s(plan, time_limit_s=max(0.0, end_s - clock.elapsed_s()))
+    return (alone, speed_alone) if speed_alone >= speed else (plan, speed)
 
 
-def _compiled(plan: TrainConfig, tokens_per_s: float) -> tuple[TrainConfig, float]:
+def _cut_short(plan: TrainConfig, tokens_per_s: float, *, measuring_s: float) -> str:
+    """Say that the measurements were not all taken, and what is done with those that were."""
+    threads = "one thread" if plan.num_threads == 1 else f"{default_num_threads()} threads"
+    where = f" on {threads}" if choose_device(plan.device).type == "cpu" else ""
+    return (
+        f"measuring was cut off after {measuring_s:.0f} s, as other programs seem to keep this machine busy: going on"
+        f"{where} with the best speed seen, {tokens_per_s:,.0f} tokens/s"
+    )
+
+
+def _compiled(plan: TrainConfig, tokens_per_s: float, *, limit_s: float) -> tuple[TrainConfig, float]:
     """Return the plan compiled, and its tokens/s; or as it was, if it cannot be compiled or is not faster then."""
     compiled = dataclasses.replace(plan, compile=True)
     try:
-        speed = measure_tokens_per_s(compiled)
+        speed = measure_tokens_per_s(compiled, time_limit_s=limit_s)
     except Exception:  # a compiler can fail in any way; the demo works without one
         return plan, tokens_per_s
     return (compiled, speed) if speed > tokens_per_s else (plan, tokens_per_s)

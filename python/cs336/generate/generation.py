@@ -1,7 +1,7 @@
 """The loop: read, draw, append, until every row has ended."""
 
 import operator
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, Unpack, cast, overload
 
@@ -47,12 +47,12 @@ class Step:
 
     Attributes:
         ids: The new id of each row; None for a row that ends here or has ended.
-        stop_probabilities: The mass that the model itself, at temperature 1 and with nothing cut off, gives to the stop
-            ids here; None for a row that had ended before.
+        stop_probabilities: What the model itself, at temperature 1 and with nothing cut off, gives to each stop id
+            here; None for a row that had ended before.
     """
 
     ids: tuple[int | None, ...]
-    stop_probabilities: tuple[float | None, ...]
+    stop_probabilities: tuple[Mapping[int, float] | None, ...]
 
 
 def stream(
@@ -130,9 +130,9 @@ def _steps(
         if not unfinished:
             return
         logits = reader.next_logits(unfinished)
-        stop_mass = logits.softmax(-1)[:, stop_ids].sum(-1).tolist()
+        of_stops = [dict(zip(stop_ids, mass, strict=True)) for mass in logits.softmax(-1)[:, stop_ids].tolist()]
         drawn = dict(zip(unfinished, sampler.draw(logits[:, :num_ids], unfinished), strict=True))
-        stop_probabilities = dict(zip(unfinished, stop_mass, strict=True))
+        stop_probabilities = dict(zip(unfinished, of_stops, strict=True))
         unfinished = [row for row in unfinished if drawn[row] not in stop_ids]
         for row in unfinished:
             sequences[row].append(drawn[row])

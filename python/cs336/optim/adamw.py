@@ -54,6 +54,22 @@ class AdamW(Optimizer):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**options, "foreach": foreach, "compiled": compiled})
 
+    def allocate(self) -> None:
+        """Take the memory that the state of all parameters needs, which the first step would take otherwise."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                self._state_of(param, group)
+
+    def _state_of(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[param]
+        if not state:
+            state.update(self._first_state(param, group))
+        return state
+
+    def _first_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """Return the state before the first step; a group may have its own kind."""
+        return {"t": 0, "m": torch.zeros_like(param), "v": torch.zeros_like(param)}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update every parameter that has a gradient; return the loss if a closure computes it."""
@@ -64,10 +80,7 @@ class AdamW(Optimizer):
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         for param in params:
-            state = self.state[param]
-            if not state:
-                state.update(t=0, m=torch.zeros_like(param), v=torch.zeros_like(param))
-            state["t"] += 1
+            self._state_of(param, group)["t"] += 1
         update = self._update_together if group["foreach"] or group["compiled"] else self._update_one_by_one
         update(params, group)
 

@@ -78,6 +78,9 @@ class Muon(AdamW):
                         "put it into a group with orthogonal=False"
                     )
 
+    def _first_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        return {"momentum": torch.zeros_like(param)} if group["orthogonal"] else super()._first_state(param, group)
+
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         if not group["orthogonal"]:
             super()._update(params, group)
@@ -85,9 +88,7 @@ class Muon(AdamW):
         lr, momentum = group["lr"], group["momentum"]
         of_shape: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)
         for param in params:
-            state = self.state[param]
-            if not state:
-                state["momentum"] = torch.zeros_like(param)
+            self._state_of(param, group)
             of_shape[param.shape].append(param)
         for shape, batch in of_shape.items():
             grads = [param.grad for param in batch if param.grad is not None]  # all of them: step saw to that

@@ -7,6 +7,7 @@ from cs336.config import TrainConfig
 from cs336.train.curves import plot_curves
 from cs336.train.distributed import joined
 from cs336.train.loop import train
+from cs336.train.plan import warn
 from cs336.train.progress import TrainResult
 from cs336.train.runlog import Record
 
@@ -36,5 +37,13 @@ def main(
     with joined(config.device) as ranks:
         result = train(config, resume=resume, on_record=on_record, time_limit_s=time_limit_s, ranks=ranks)
         if ranks.is_first and result.train_loss is not None:
-            plot_curves(result.run_dir, Path(result.run_dir) / "curve.png")
+            _draw_curve(Path(result.run_dir))
         return result
+
+
+def _draw_curve(run_dir: Path) -> None:
+    """Draw what the run recorded; no picture is worth the exit code of a run that has been saved."""
+    try:
+        plot_curves(run_dir, run_dir / "curve.png")
+    except OSError as error:
+        warn(f"the curve could not be drawn ({error}); once there is room: cs336 runs plot {run_dir}")

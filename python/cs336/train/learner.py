@@ -1,5 +1,6 @@
 """Model and optimizer, and the one thing done with them over and over: an optimizer step."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from cs336.config import TrainConfig
 from cs336.data import BatchStream, TokenDataset, fits_on, window_order
@@ -43,7 +43,7 @@ class Learner:
     Of several ranks each computes its rows of the same global batch, and all of them get the same gradients.
 
     Attributes:
-        plan: How a step is carried out on this device.
+        plan: How a step is carried out on this device; changes if memory runs out in the first one.
         on_notice: Told what a person should know; warns by default.
 
     Raises:
@@ -60,14 +60,7 @@ class Learner:
             keep_freed_memory()
         self.precision = choose_precision(config.precision, self.device)
         self.on_notice: Callable[[str], None] = warn
-        self.plan = plan_step(
-            config,
-            self.device,
-            precision=self.precision,
-            num_rows=self.num_rows,
-            is_alone=not ranks.are_several,
-        )
-        self.micro_batch_size = self.plan.micro_batch_size
+        self.plan = plan_step(config, self.device, precision=self.precision, num_rows=self.num_rows, ranks=ranks)
         self.model = TransformerLM(
             config.model,
             device=self.device,
@@ -81,17 +74,23 @@ class Learner:
         self._parallel: nn.Module = self.objective
         if ranks.are_several and not is_sharded(self.model):
             self._parallel = replicate(self.objective, self.device)
-        self._compute_loss = self._build_loss(graphs=self.plan.cuda_graphs)
+        self._compute_loss = self._build_loss()
         self._stream: tuple[TokenDataset, BatchStream] | None = None
         self._has_fitted = False
 
-    def _build_loss(self, *, graphs: bool) -> Callable[..., Tensor]:
+    @property
+    def micro_batch_size(self) -> int:
+        """Sequences worked off at a time."""
+        return self.plan.micro_batch_size
+
+    def _build_loss(self) -> Callable[..., Tensor]:
         if not self.plan.compiled:
             return self._parallel
         # a size is compiled for itself: there are one or two, and code for any size is slower
-        return torch.compile(self._parallel, mode="reduce-overhead" if graphs else None, dynamic=False)
+        mode = "reduce-overhead" if self.plan.cuda_graphs else None
+        return torch.compile(self._parallel, mode=mode, dynamic=False)
 
-    def _build_optimizer(self) -> Optimizer:
+    def _build_optimizer(self) -> AdamW:
         optim = self.config.optim
         is_muon = optim.algorithm == "muon"
         groups = parameter_groups(self.model.named_parameters(), with_muon=is_muon)
@@ -146,6 +145,8 @@ class Learner:
         step finds no room in memory, it is tried again in smaller micro-batches, with a notice.
         """
         inputs, targets = self._own_stream(dataset).batch(step)
+        if not self._has_fitted:
+            self.optimizer.allocate()  # or the second step would need more memory than the first
         while True:
             try:
                 loss = self._accumulate(inputs, targets)
@@ -181,14 +182,14 @@ class Learner:
 
     def _halve_micro_batch(self) -> None:
         """Make room: forget what was begun, and take half as many sequences at a time."""
-        size = largest_divisor(self.num_rows, at_most=self.micro_batch_size // 2)
+        earlier, size = self.plan, largest_divisor(self.num_rows, at_most=self.micro_batch_size // 2)
+        self.plan = dataclasses.replace(earlier, micro_batch_size=size, cuda_graphs=False)
+        if earlier.cuda_graphs:  # which keep the gradients of one micro-batch only
+            self._compute_loss = self._build_loss()
         self.on_notice(
-            f"out of memory with micro-batches of {self.micro_batch_size} sequences: going on with {size}; "
+            f"out of memory with micro-batches of {earlier.micro_batch_size} sequences: going on with {size}; "
             f"set micro_batch_size={size} to begin there"
         )
-        self.micro_batch_size = size
-        if self.plan.cuda_graphs:  # which keep the gradients of one micro-batch only
-            self._compute_loss = self._build_loss(graphs=False)
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -248,21 +249,48 @@ def open_dataset(
     return dataset
 
 
-def measure_tokens_per_s(config: TrainConfig, *, num_steps: int = 8, num_warmup_steps: int = 3) -> float:
+def measure_tokens_per_s(
+    config: TrainConfig,
+    *,
+    num_steps: int = 8,
+    num_warmup_steps: int = 3,
+    time_limit_s: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Return the training speed of a config on this machine, from steps whose outcome is thrown away.
 
-    The warm-up steps are not counted: they pay for compilation and for the first allocations.
+    Args:
+        config: The run.
+        num_steps: Steps that count.
+        num_warmup_steps: Steps before them, which pay for the first allocations; if no other was taken, the fastest of
+            them counts.
+        time_limit_s: No step begins once so much time has gone by; one is always taken. A compiled step's first call,
+            which nothing can cut short, stands before this time and never counts.
+        clock: Seconds of any origin.
+
+    Raises:
+        OSError: The token file cannot be read.
+        ValueError: It does not fit the model.
     """
     with cpu_threads(config.num_threads or default_num_threads()):
         learner = Learner(config)
         dataset = open_dataset(config, config.data.train)
-        for step in range(num_warmup_steps + num_steps):
-            if step == num_warmup_steps:
-                begin = time.perf_counter()
+
+        def timed(step: int) -> float:
+            begin = clock()
             loss, _ = learner.gradients(dataset, step)
             learner.update(step)
             loss.item()  # waits for the device
-        return num_steps * config.tokens_per_step / (time.perf_counter() - begin)
+            return clock() - begin
+
+        if learner.plan.compiled:
+            timed(0)
+        deadline = clock() + time_limit_s
+        steps_s = [timed(0)]
+        while len(steps_s) < num_warmup_steps + num_steps and clock() < deadline:
+            steps_s.append(timed(len(steps_s)))
+    counted_s = steps_s[num_warmup_steps:] or [min(steps_s)]
+    return len(counted_s) * config.tokens_per_step / math.fsum(counted_s)
 
 
 def _derived_seed(*key: int) -> int:

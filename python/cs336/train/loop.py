@@ -153,9 +153,10 @@ class _Run:
         )
 
     def _give_notice(self, text: str) -> None:
-        """Tell people now, and whoever reads the run's notes later."""
+        """Tell people now, and whoever reads the run's notes and how its steps were carried out later."""
         warn(text)
         self.log.note(text)
+        self.log.describe(plan=dataclasses.asdict(self.learner.plan))
 
     def close(self) -> None:
         """Leave nothing under way, however the run ended."""
@@ -212,12 +213,12 @@ class _Run:
             return every is not None and 0 < step != done and (step % every == 0 or is_over)
 
         if self.inputs.valid is not None and is_due(self.config.eval_every, progress.validated_step):
-            self.watch.look_at_all(self.progress, step=self.step)
+            self._look_at_weights()
             with self._interruptible(signals):
                 evaluation = self._evaluate(self.inputs.valid)
             self._record_validation(evaluation)
         if is_due(self.config.sample_every, progress.sampled_step):
-            self.watch.look_at_all(self.progress, step=self.step)
+            self._look_at_weights()
             with self._interruptible(signals):
                 samples = take_samples(self.config, self.learner.model, self.inputs.tokenizer, ranks=self.ranks)
             self._record_samples(samples)
@@ -255,6 +256,16 @@ class _Run:
         self.progress.unrecorded_s += time.perf_counter() - begin
         if is_logged:
             self._record_training()
+
+    def _look_at_weights(self) -> None:
+        """Look at the weights before they are used, and first at the losses that led to them.
+
+        To see those is to wait for the steps that a GPU has not done yet: it is their time, not what follows them.
+        """
+        begin = time.perf_counter()
+        self.watch.look(self.progress)
+        self.progress.unrecorded_s += time.perf_counter() - begin
+        self.watch.look_at_weights(self.progress, step=self.step)
 
     def _evaluate(self, dataset: TokenDataset) -> Evaluation:
         return evaluate_on_ranks(
@@ -294,7 +305,7 @@ class _Run:
         """Write a checkpoint of this point of the run, unless it is there."""
         if self.saved == self._point():
             return
-        self.watch.look_at_all(self.progress, step=self.step)
+        self._look_at_weights()
         self.progress.elapsed_s = self.recorder.elapsed_s()
         self.log.sync()
         state = {"progress": dataclasses.asdict(self.progress), "data": self.inputs.facts()}

@@ -14,6 +14,7 @@ from torch.utils._triton import has_triton
 from cs336.accounting import count_parameters, saved_activations, training_flops_per_token, training_state_bytes
 from cs336.config import TrainConfig
 from cs336.train.device import default_num_threads
+from cs336.train.distributed import ALONE, Ranks
 
 # Beyond so many tokens a larger micro-batch saves nothing on a CPU, and its activations leave the caches.
 _CPU_MICRO_BATCH_TOKENS = 4096
@@ -23,6 +24,8 @@ _GRAPH_TOKENS = 16_384
 # But each chunk adds to the whole gradient of the head: 1,024 were 6 % faster than 256 with 10,048 ids. On a GPU a
 # chunk is a few launches, and must be worth them.
 _LOSS_CHUNK_SIZE = {"cpu": 512, "cuda": 4096}
+# what those say that have no error of their own for it: PyTorch on the host, the CUDA runtime, cuBLAS
+_SIGNS_OF_LITTLE_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _BYTES_PER_VALUE = {"fp32": 4, "bf16": 2}
 _USABLE_SHARE = 0.7  # of the free memory: the rest is fragments, workspaces and whatever the formula does not know
 # Seconds to compile; FLOP/s of a step as it is written (for each CPU thread); the share of it that compiling saves.
@@ -55,23 +58,27 @@ def plan_step(
     *,
     precision: str,
     num_rows: int,
-    is_alone: bool = True,
+    ranks: Ranks = ALONE,
 ) -> StepPlan:
-    """Decide what the config leaves open.
+    """Decide what the config leaves open; of several ranks each calls it, and all get the same micro-batches.
+
+    The memory that is free may differ between them, but one that took its micro-batches otherwise would gather weights
+    when no other does, and share the held-out text out otherwise.
 
     Args:
         config: The run.
         device: Where it computes.
         precision: In what, `fp32` or `bf16`.
         num_rows: Sequences of a step that this process works off.
-        is_alone: Whether there is one process only.
+        ranks: Those that train together.
     """
-    micro_batch_size = min(
-        num_rows, config.micro_batch_size or derived_micro_batch(config, device, precision, num_rows)
-    )
+    own_size = min(num_rows, config.micro_batch_size or derived_micro_batch(config, device, precision, num_rows))
+    micro_batch_size = min(ranks.gather(own_size))
     compiled = config.compile if config.compile is not None else pays_to_compile(config, device)
     num_tokens = micro_batch_size * config.model.context_length
-    graphs = config.cuda_graphs if config.cuda_graphs is not None else num_tokens <= _GRAPH_TOKENS and is_alone
+    graphs = (
+        config.cuda_graphs if config.cuda_graphs is not None else num_tokens <= _GRAPH_TOKENS and not ranks.are_several
+    )
     can_graph = compiled and device.type == "cuda" and micro_batch_size == num_rows
     chunk_size = config.loss_chunk_size
     return StepPlan(
@@ -135,7 +142,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("not enough memory" in text or "can't allocate memory" in text)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS_OF_LITTLE_MEMORY)
 
 
 def warn(text: str) -> None:

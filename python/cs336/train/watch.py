@@ -44,13 +44,12 @@ class Watch:
         progress.unrecorded_losses += losses
         progress.grad_norm = grad_norms[-1]
 
-    def look_at_all(self, progress: Progress, *, step: int) -> None:
-        """Look at the weights that `step` steps led to as well.
+    def look_at_weights(self, progress: Progress, *, step: int) -> None:
+        """Look at the weights that `step` steps led to, once their losses have been looked at.
 
         Raises:
-            DivergedError: They, or a loss on the way there, are no numbers that can be used or saved.
+            DivergedError: They are no numbers that can be used or saved.
         """
-        self.look(progress)
         are_finite = torch.stack([own_share(weight.detach()).isfinite().all() for weight in self._model.parameters()])
         if self._ranks.any(not are_finite.all()):
             raise DivergedError(step - 1, loss=math.nan, grad_norm=progress.grad_norm)
