@@ -12,7 +12,7 @@ use super::pairs::Query;
 use crate::raw::simd::Simd;
 
 /// The words that go side by side.
-pub(super) const WORDS_AT_A_TIME: usize = 16;
+pub(super) const WORDS_AT_A_TIME: usize = 32;
 
 /// No merge: greater than every other.
 const NO_MERGE: u32 = u32::MAX;
@@ -54,11 +54,13 @@ impl<const W: usize> Word<W> {
     #[inline(always)]
     fn begin(&mut self, table: &MergeTable, bytes: [u8; W], length: usize) {
         self.symbols = bytes.map(u32::from);
-        let ranks: [u32; W] =
-            std::array::from_fn(|place| table.rank_of_bytes(bytes[place], bytes[(place + 1) % W]));
-        self.merges = std::array::from_fn(|place| {
-            if place + 1 < length { Self::merge_at(ranks[place], place) } else { NO_MERGE }
-        });
+        let ranks: [u32; W] = std::array::from_fn(|place| table.rank_of_bytes(bytes[place], bytes[(place + 1) % W]));
+        self.merges =
+            std::array::from_fn(
+                |place| {
+                    if place + 1 < length { Self::merge_at(ranks[place], place) } else { NO_MERGE }
+                },
+            );
         self.alive = u32::MAX >> (32 - length);
     }
 

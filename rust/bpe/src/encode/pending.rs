@@ -266,8 +266,7 @@ impl<'a> Pending<'a> {
         let Cache { near, waiting, .. } = &mut *self.cache;
         let Waiting { ends, keys, hashes, .. } = &mut **waiting;
         let (near, text) = (near.buckets(), self.text);
-        let (ends, keys, hashes) =
-            (&ends[..num_pretokens], &mut keys[..num_pretokens], &mut hashes[..num_pretokens]);
+        let (ends, keys, hashes) = (&ends[..num_pretokens], &mut keys[..num_pretokens], &mut hashes[..num_pretokens]);
         let mut start = self.start;
         for place in 0..num_pretokens {
             let end = ends[place];
