@@ -17,7 +17,7 @@ use crate::word_key;
 pub const CACHE_BYTES: usize = NearTable::BYTES
     + ShortTable::MAX_BYTES
     + LongTable::MAX_BYTES
-    + size_of::<Waiting>()
+    + Waiting::MAX_BYTES
     + MAX_SCRATCH * size_of::<u32>();
 
 /// The ids of a short text that are kept room for.
@@ -159,8 +159,12 @@ impl<K: Key, const PLACES: usize, const MIN_BUCKETS: usize, const MAX_BUCKETS: u
                 self.overflow.clear();
                 self.buckets = Zeroed::new(self.buckets.len()).unwrap_or_default();
             }
-            if self.overflow.try_reserve(ids.len()).is_err() {
-                return;
+            if self.overflow.capacity() - self.overflow.len() < ids.len() {
+                // Twice as many, but not more than the bound.
+                let additional = self.overflow.len().max(1 << 10).min(Self::MAX_OVERFLOW - self.overflow.len());
+                if self.overflow.try_reserve_exact(additional).is_err() {
+                    return;
+                }
             }
             places[0] = self.overflow.len() as u32;
             self.overflow.extend_from_slice(ids);
@@ -231,7 +235,7 @@ mod tests {
             }
         }
         assert!(num_found > 1_000, "{num_found}");
-        assert!(table.overflow.capacity() <= 2 * Table::<K, P, M, N>::MAX_OVERFLOW);
+        assert!(table.overflow.capacity() <= Table::<K, P, M, N>::MAX_OVERFLOW);
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl Default for Waiting {
 }
 
 impl Waiting {
+    /// With its vectors, which may have room for twice as much as they hold.
+    pub(super) const MAX_BYTES: usize = size_of::<Self>()
+        + 2 * CAPACITY
+            * (size_of::<Apart>() + size_of::<Missed<[u128; 2]>>() + word_key::MAX_LONG_LEN * size_of::<u32>());
+
     /// Where a pretoken of the block begins and ends, the first at `start`.
     #[inline]
     fn range(&self, start: usize, place: usize) -> Range<usize> {

@@ -4,8 +4,8 @@ use std::arch::x86_64::{
     __m512i, _mm_srli_si128, _mm512_add_epi64, _mm512_alignr_epi32, _mm512_bitshuffle_epi64_mask,
     _mm512_castsi512_si128, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi64, _mm512_loadu_si512,
     _mm512_mask_set1_epi32, _mm512_maskz_compress_epi8, _mm512_min_epu32, _mm512_movepi8_mask, _mm512_or_si512,
-    _mm512_reduce_min_epu32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_storeu_si512, _mm512_sub_epi8,
+    _mm512_reduce_min_epu32, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512,
+    _mm512_sub_epi8,
 };
 
 use super::{BLOCK, Job, Simd};
