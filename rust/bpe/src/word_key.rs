@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::raw::sixteen_at;
+
 /// The longest byte string that fits.
 pub(crate) const MAX_LEN: usize = 15;
 /// The longest that fits into two.
@@ -30,7 +32,7 @@ pub(crate) fn pack(text: &[u8], range: &Range<usize>) -> Option<u128> {
         return None;
     }
     // One unaligned load serves all but the last few bytes of a text.
-    let word = if let Some(bytes) = text.get(range.start..).and_then(|rest| rest.first_chunk::<16>()) {
+    let word = if let Some(bytes) = sixteen_at(text, range.start) {
         let [low, high] = [0, 8].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")));
         let mask = MASKS[length];
         u128::from(low & mask as u64) | u128::from(high & (mask >> 64) as u64) << 64
@@ -52,8 +54,19 @@ pub(crate) fn pack_long(text: &[u8], range: &Range<usize>) -> Option<[u128; 2]> 
 }
 
 /// The bytes that `key` was packed from: the first `.1` of `.0`.
+#[inline]
 pub(crate) fn unpack(key: u128) -> ([u8; 16], usize) {
     ((key & ((1 << 120) - 1)).to_le_bytes(), (key >> 120) as usize)
+}
+
+/// The bytes that a key of [`pack_long`] was packed from: the first `.1` of `.0`.
+#[inline]
+pub(crate) fn unpack_long([first, rest]: [u128; 2]) -> ([u8; 32], usize) {
+    let (rest, length) = unpack(rest);
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&first.to_le_bytes());
+    bytes[16..].copy_from_slice(&rest);
+    (bytes, length)
 }
 
 /// A hash with well-mixed low and high bits: the halves multiplied into 128 bits and folded.
@@ -89,6 +102,9 @@ mod tests {
             for end in start + 1..=text.len() {
                 let key = pack_long(&text, &(start..end));
                 assert_eq!(key.is_some(), (16..=31).contains(&(end - start)));
+                if let Some((bytes, length)) = key.map(unpack_long) {
+                    assert_eq!(bytes[..length], text[start..end]);
+                }
                 assert!(key.is_none_or(|key| long_keys.insert(key)));
             }
         }

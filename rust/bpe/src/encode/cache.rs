@@ -8,22 +8,21 @@
 //! several times that where the host of a virtual machine has to find it first. So tables begin small and are half
 //! full, not a quarter, before they grow.
 
+use super::near::NearTable;
 use super::pending::Waiting;
 use crate::raw::zeroed::{AllZero, CacheLines, Zeroed};
 use crate::word_key;
 
 /// The bound on the memory of one cache, in bytes. Every thread that encodes at the same time uses one.
-pub const CACHE_BYTES: usize = NearTable::MAX_BYTES
+pub const CACHE_BYTES: usize = NearTable::BYTES
     + ShortTable::MAX_BYTES
     + LongTable::MAX_BYTES
-    + size_of::<Waiting>()
+    + Waiting::MAX_BYTES
     + MAX_SCRATCH * size_of::<u32>();
 
 /// The ids of a short text that are kept room for.
 pub(super) const MAX_SCRATCH: usize = 1 << 16;
 
-/// The ids of pretokens of up to 15 bytes that come often: half of what the smallest second-level caches hold.
-pub(crate) type NearTable = Table<u128, 4, { 1 << 13 }, { 1 << 13 }>;
 /// The ids of pretokens of up to 15 bytes, two of which share a cache line: of half a million at most.
 pub(crate) type ShortTable = Table<u128, 4, { 1 << 15 }, { 1 << 18 }>;
 /// The ids of those of 16 to 31 bytes, one to a line.
@@ -43,7 +42,7 @@ pub(crate) struct Cache {
 impl Cache {
     pub(crate) fn new() -> Self {
         Self {
-            near: Table::new(),
+            near: NearTable::new(),
             short: Table::new(),
             long: Table::new(),
             waiting: Box::default(),
@@ -54,29 +53,42 @@ impl Cache {
 
 /// A packed byte string (see [`word_key`]); all zero bits stand for none.
 pub(crate) trait Key: Copy + Eq + Default + AllZero {
-    fn hash(self) -> u64;
+    fn hash(self) -> u32;
 }
 
 impl Key for u128 {
     #[inline]
-    fn hash(self) -> u64 {
-        word_key::hash(self)
+    fn hash(self) -> u32 {
+        word_key::hash(self) as u32
     }
 }
 
 impl Key for [u128; 2] {
     #[inline]
-    fn hash(self) -> u64 {
-        word_key::hash(self[0]) ^ word_key::hash(self[1]).rotate_left(32)
+    fn hash(self) -> u32 {
+        (word_key::hash(self[0]) ^ word_key::hash(self[1]).rotate_left(32)) as u32
     }
 }
 
 /// A key and places. The last of these is the number of ids; the others are the ids if these are not more, or else
 /// `places[0]` is where they begin in the overflow.
-type Entry<K, const PLACES: usize> = (K, [u32; PLACES]);
+pub(super) type Entry<K, const PLACES: usize> = (K, [u32; PLACES]);
 
 /// Two ways to go for a pretoken.
-type Bucket<K, const PLACES: usize> = CacheLines<[Entry<K, PLACES>; 2]>;
+pub(super) type Bucket<K, const PLACES: usize> = CacheLines<[Entry<K, PLACES>; 2]>;
+
+/// The places of a key's entry if it stands in this bucket; what they are means nothing unless the second says so.
+///
+/// Without a branch on which of the two ways it is: that took a fifth of the time of a lookup.
+#[inline]
+pub(super) fn look_up<K: Key, const PLACES: usize>(
+    CacheLines(entries): &Bucket<K, PLACES>,
+    key: K,
+) -> ([u32; PLACES], bool) {
+    let is_second = entries[1].0 == key;
+    let is_first = entries[0].0 == key;
+    (entries[usize::from(is_second)].1, is_first | is_second)
+}
 
 /// A table that grows from `2 * MIN_BUCKETS` to `2 * MAX_BUCKETS` entries.
 #[derive(Debug)]
@@ -102,47 +114,31 @@ impl<K: Key, const PLACES: usize, const MIN_BUCKETS: usize, const MAX_BUCKETS: u
     }
 
     #[inline]
-    fn index(&self, key: K) -> usize {
-        key.hash() as usize & self.buckets.len().wrapping_sub(1)
+    fn index(&self, hash: u32) -> usize {
+        hash as usize & self.buckets.len().wrapping_sub(1)
     }
 
-    /// The bucket that takes what another one has no room for: its neighbour. In a table that cannot grow, which is there
-    /// to answer fast, it is the same.
+    /// Asks for what a key of this hash will need from memory; few need the bucket beside theirs.
     #[inline]
-    fn beside(bucket: usize) -> usize {
-        if MIN_BUCKETS < MAX_BUCKETS { bucket ^ 1 } else { bucket }
-    }
-
-    /// The bucket of a key, already on its way from memory with the one beside it. It holds until something is put in.
-    #[inline]
-    pub(crate) fn bucket_of(&self, key: K) -> u32 {
-        let bucket = self.index(key);
-        for bucket in [bucket, Self::beside(bucket)] {
-            if let Some(line) = self.buckets.get(bucket) {
-                crate::raw::prefetch(line);
-            }
+    pub(super) fn prefetch(&self, hash: u32) {
+        if let Some(bucket) = self.buckets.get(self.index(hash)) {
+            crate::raw::prefetch(bucket);
         }
-        bucket as u32
     }
 
-    /// The places of a key's entry if it stands in its own bucket; what they are means nothing unless the second says so.
-    ///
-    /// Without a branch on which of the two ways it is: that took a fifth of the time of a lookup.
+    /// The places of the entry of a key, whose hash this is.
     #[inline]
-    pub(crate) fn look_up(&self, bucket: u32, key: K) -> ([u32; PLACES], bool) {
-        let Some(CacheLines(entries)) = self.buckets.get(bucket as usize) else { return ([0; PLACES], false) };
-        let is_second = entries[1].0 == key;
-        let is_first = entries[0].0 == key;
-        (entries[usize::from(is_second)].1, is_first | is_second)
-    }
-
-    /// The places of a key's entry, wherever it stands.
-    #[inline]
-    pub(crate) fn find(&self, bucket: u32, key: K) -> Option<[u32; PLACES]> {
-        [bucket, Self::beside(bucket as usize) as u32].into_iter().find_map(|bucket| match self.look_up(bucket, key) {
+    pub(super) fn find(&self, hash: u32, key: K) -> Option<[u32; PLACES]> {
+        let index = self.index(hash);
+        let own = self.buckets.get(index)?;
+        match look_up(own, key) {
             (places, true) => Some(places),
-            (_, false) => None,
-        })
+            _ if own.0[1].0 == K::default() => None, // it would stand here
+            _ => match look_up(self.buckets.get(index ^ 1)?, key) {
+                (places, true) => Some(places),
+                _ => None,
+            },
+        }
     }
 
     /// The ids of an entry that was found.
@@ -153,7 +149,7 @@ impl<K: Key, const PLACES: usize, const MIN_BUCKETS: usize, const MAX_BUCKETS: u
     }
 
     /// Remembers the ids of a key.
-    pub(crate) fn insert(&mut self, key: K, ids: &[u32]) {
+    pub(crate) fn insert(&mut self, hash: u32, key: K, ids: &[u32]) {
         let mut places = [0; PLACES];
         places[PLACES - 1] = ids.len() as u32;
         if ids.len() <= Self::INLINE {
@@ -163,8 +159,12 @@ impl<K: Key, const PLACES: usize, const MIN_BUCKETS: usize, const MAX_BUCKETS: u
                 self.overflow.clear();
                 self.buckets = Zeroed::new(self.buckets.len()).unwrap_or_default();
             }
-            if self.overflow.try_reserve(ids.len()).is_err() {
-                return;
+            if self.overflow.capacity() - self.overflow.len() < ids.len() {
+                // Twice as many, but not more than the bound.
+                let additional = self.overflow.len().max(1 << 10).min(Self::MAX_OVERFLOW - self.overflow.len());
+                if self.overflow.try_reserve_exact(additional).is_err() {
+                    return;
+                }
             }
             places[0] = self.overflow.len() as u32;
             self.overflow.extend_from_slice(ids);
@@ -174,15 +174,15 @@ impl<K: Key, const PLACES: usize, const MIN_BUCKETS: usize, const MAX_BUCKETS: u
         if self.num_inserted > self.buckets.len() && self.buckets.len() < MAX_BUCKETS {
             self.grow();
         }
-        self.put((key, places));
+        self.put(hash, (key, places));
     }
 
     /// Into the bucket of its key or the one beside it. If both are full, it drives out the second of its own: what came
     /// first in most texts is what comes often, so that what occurs once does not drive out what occurs often. Now and
     /// then the first goes, too, for a text may change.
-    fn put(&mut self, entry: Entry<K, PLACES>) {
-        let index = self.index(entry.0);
-        for index in [index, Self::beside(index)] {
+    fn put(&mut self, hash: u32, entry: Entry<K, PLACES>) {
+        let index = self.index(hash);
+        for index in [index, index ^ 1] {
             let Some(CacheLines(entries)) = self.buckets.get_mut(index) else { return };
             if let Some(place) = entries.iter_mut().find(|(key, _)| *key == entry.0 || *key == K::default()) {
                 *place = entry;
@@ -201,7 +201,7 @@ impl<K: Key, const PLACES: usize, const MIN_BUCKETS: usize, const MAX_BUCKETS: u
         let smaller = std::mem::replace(&mut self.buckets, larger);
         self.num_inserted = 0;
         for entry in smaller.iter().flat_map(|CacheLines(entries)| entries).filter(|entry| entry.0 != K::default()) {
-            self.put(*entry);
+            self.put(entry.0.hash(), *entry);
             self.num_inserted += 1;
         }
     }
@@ -219,14 +219,14 @@ mod tests {
         table: &Table<K, P, M, N>,
         key: K,
     ) -> Option<Vec<u32>> {
-        table.find(table.bucket_of(key), key).map(|places| table.ids(&places).to_vec())
+        table.find(key.hash(), key).map(|places| table.ids(&places).to_vec())
     }
 
     fn remembers_what_it_was_told<K: Key, const P: usize, const M: usize, const N: usize>(key: impl Fn(u32) -> K) {
         let mut table = Table::<K, P, M, N>::new();
         let mut num_found = 0;
         for number in 0..400_000 {
-            table.insert(key(number), &ids_of(number));
+            table.insert(key(number).hash(), key(number), &ids_of(number));
             assert_eq!(found(&table, key(number)), Some(ids_of(number)));
             let earlier = number / 2;
             if let Some(ids) = found(&table, key(earlier)) {
@@ -235,7 +235,7 @@ mod tests {
             }
         }
         assert!(num_found > 1_000, "{num_found}");
-        assert!(table.overflow.capacity() <= 2 * Table::<K, P, M, N>::MAX_OVERFLOW);
+        assert!(table.overflow.capacity() <= Table::<K, P, M, N>::MAX_OVERFLOW);
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
     fn a_key_that_is_put_in_twice_stands_once() {
         let mut table = ShortTable::new();
         for number in [7, 8, 7, 9, 9] {
-            table.insert(number, &[number as u32]);
+            table.insert(number.hash(), number, &[number as u32]);
         }
         assert_eq!([7, 8, 9].map(|key| found(&table, key)), [7, 8, 9].map(|id| Some(vec![id])));
         assert_eq!(table.buckets.iter().flat_map(|bucket| bucket.0).filter(|entry| entry.0 == 7).count(), 1);

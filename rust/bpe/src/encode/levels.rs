@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
-use super::cache::Cache;
+use super::cache::{Cache, Key};
 use super::merge::MergeTable;
 use crate::control::Control;
 use crate::error::Result;
@@ -89,13 +89,13 @@ impl Subwords {
         let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], symbols, control) };
         let key = key | WORD;
         let cache = &mut cache.short;
-        let bucket = cache.bucket_of(key);
-        if let Some(places) = cache.find(bucket, key) {
+        let hash = key.hash();
+        if let Some(places) = cache.find(hash, key) {
             return append(symbols, cache.ids(&places));
         }
         let first = symbols.len();
         self.table.encode(&text[range], symbols, control)?;
-        cache.insert(key, &symbols[first..]);
+        cache.insert(hash, key, &symbols[first..]);
         Ok(())
     }
 }

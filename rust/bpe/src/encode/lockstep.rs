@@ -9,32 +9,32 @@
 
 use super::merge::{MergeTable, NONE};
 use super::pairs::Query;
-use crate::raw::simd::{Row, Simd};
+use crate::raw::simd::Simd;
 
-/// The words that go side by side, and one more place for what is of no use.
-const NUM_LANES: usize = size_of::<Row>() / size_of::<u32>();
-/// The last place: words that are done go on there, which takes less time than to leave them out.
-const SPARE: usize = NUM_LANES - 1;
+/// The words that go side by side.
+pub(super) const WORDS_AT_A_TIME: usize = 32;
 
 /// No merge: greater than every other.
 const NO_MERGE: u32 = u32::MAX;
 
-/// Words of up to `W` symbols while they are merged, `W` being a power of two up to 32.
+/// A word of up to `W` bytes while it is merged, `W` being a power of two up to 32.
 ///
 /// A symbol stands where its first byte stood; `alive` has the bits of these places. Each place holds the rank of the
 /// merge with the symbol to its right and, below it, its own number, so that the least of a word's numbers says which
-/// merge is next and where.
-struct Words<const W: usize> {
-    symbols: [Row; W],
-    merges: [Row; W],
-    alive: Row,
+/// merge is next and where. These numbers are only ever written all at once: a load of what has just been written in
+/// part waits until it has come to the cache.
+#[derive(Clone, Copy)]
+struct Word<const W: usize> {
+    symbols: [u32; W],
+    merges: [u32; W],
+    alive: u32,
 }
 
 /// What a merge has changed in a word.
 #[derive(Clone, Copy, Default)]
 struct Changed {
-    lane: u8,
     place: u8,
+    right: u8,
     before: u8,
     has_before: bool,
     has_after: bool,
@@ -42,7 +42,7 @@ struct Changed {
     with_before: Query,
 }
 
-impl<const W: usize> Words<W> {
+impl<const W: usize> Word<W> {
     const PLACE_BITS: u32 = W.trailing_zeros();
 
     #[inline(always)]
@@ -50,63 +50,71 @@ impl<const W: usize> Words<W> {
         if rank == NONE { NO_MERGE } else { rank << Self::PLACE_BITS | place as u32 }
     }
 
-    /// 1 to `W` bytes.
+    /// The first `length` of the bytes, at least one; all of them are looked at, as no guess is needed then.
     #[inline(always)]
-    fn put(&mut self, lane: usize, table: &MergeTable, word: &[u8]) {
-        for (row, &byte) in self.symbols.iter_mut().zip(word) {
-            row[lane] = u32::from(byte);
-        }
-        for (place, (row, pair)) in self.merges.iter_mut().zip(word.windows(2)).enumerate() {
-            row[lane] = Self::merge_at(table.rank_of_bytes(pair[0], pair[1]), place);
-        }
-        self.alive[lane] = u32::MAX >> (32 - word.len());
+    fn begin(&mut self, table: &MergeTable, bytes: [u8; W], length: usize) {
+        self.symbols = bytes.map(u32::from);
+        let ranks: [u32; W] = std::array::from_fn(|place| table.rank_of_bytes(bytes[place], bytes[(place + 1) % W]));
+        self.merges =
+            std::array::from_fn(
+                |place| {
+                    if place + 1 < length { Self::merge_at(ranks[place], place) } else { NO_MERGE }
+                },
+            );
+        self.alive = u32::MAX >> (32 - length);
     }
 
-    /// Applies a merge to a word, and begins to look for those that the product may take part in.
+    /// The next merge.
     #[inline(always)]
-    fn apply(&mut self, lane: usize, merge: u32, table: &MergeTable) -> Changed {
+    fn next(&self) -> u32 {
+        self.merges.iter().copied().fold(NO_MERGE, u32::min)
+    }
+
+    /// Applies a merge, and begins to look for those that the product may take part in.
+    #[inline(always)]
+    fn apply(&mut self, merge: u32, table: &MergeTable) -> Changed {
         let place = merge as usize % W;
         let product = table.product_or_any(merge >> Self::PLACE_BITS);
-        let behind = self.alive[lane] & u32::MAX.wrapping_shl(place as u32).wrapping_shl(1);
+        let behind = self.alive & u32::MAX.wrapping_shl(place as u32).wrapping_shl(1);
         let right = behind.trailing_zeros() as usize % W;
         let behind = behind & behind.wrapping_sub(1);
-        let below = self.alive[lane] & !u32::MAX.wrapping_shl(place as u32);
-        self.alive[lane] &= !(1 << right);
-        self.symbols[place][lane] = product;
-        self.merges[right][lane] = NO_MERGE;
+        let below = self.alive & !u32::MAX.wrapping_shl(place as u32);
+        self.alive &= !(1 << right);
+        self.symbols[place] = product;
         let after = behind.trailing_zeros() as usize % W;
         let before = below.checked_ilog2().unwrap_or(0) as usize % W;
         Changed {
-            lane: lane as u8,
             place: place as u8,
-            // Where nothing stands before it, that is said of the one that is gone once more.
-            before: if below == 0 { right } else { before } as u8,
+            right: right as u8,
+            before: before as u8,
             has_before: below != 0,
             has_after: behind != 0,
-            with_after: table.ranks().query_ahead(product, self.symbols[after][lane]),
-            with_before: table.ranks().query_ahead(self.symbols[before][lane], product),
+            with_after: table.ranks().query_ahead(product, self.symbols[after]),
+            with_before: table.ranks().query_ahead(self.symbols[before], product),
         }
     }
 
-    /// Takes note of what the product of a merge may take part in.
+    /// Takes note of what the product of a merge may take part in; returns the next merge.
     #[inline(always)]
-    fn look_up(&mut self, changed: &Changed, table: &MergeTable) {
-        let &Changed { lane, place, before, has_before, has_after, with_after, with_before } = changed;
-        let [lane, place, before] = [usize::from(lane) % NUM_LANES, usize::from(place) % W, usize::from(before) % W];
-        let rank_after = table.ranks().answer(&with_after);
-        let rank_before = table.ranks().answer(&with_before);
-        self.merges[place][lane] = if has_after { Self::merge_at(rank_after, place) } else { NO_MERGE };
-        self.merges[before][lane] = if has_before { Self::merge_at(rank_before, before) } else { NO_MERGE };
+    fn look_up<S: Simd>(&mut self, simd: S, changed: &Changed, table: &MergeTable) -> u32 {
+        let &Changed { place, right, before, has_before, has_after, with_after, with_before } = changed;
+        let [at_place, at_before] = [usize::from(place) % W, usize::from(before) % W];
+        let with_after = Self::merge_at(table.ranks().answer(&with_after), at_place);
+        let with_after = if has_after { with_after } else { NO_MERGE };
+        let with_before = Self::merge_at(table.ranks().answer(&with_before), at_before);
+        let (before, with_before) = if has_before { (before, with_before) } else { (place, with_after) };
+        let changes = [(right, NO_MERGE), (place, with_after), (before, with_before)];
+        simd.set_and_find_least(&mut self.merges, changes.map(|(place, merge)| (u32::from(place), merge)))
     }
 
     /// What has not been merged, in order: the ids and their number.
     #[inline(always)]
-    fn ids(&self, lane: usize, table: &MergeTable) -> ([u32; W], usize) {
+    fn ids(&self, table: &MergeTable) -> ([u32; W], usize) {
         let mut ids = [0; W];
-        let mut alive = self.alive[lane];
+        let mut alive = self.alive;
         let mut length = 0;
         while alive != 0 {
-            ids[length % W] = table.id(self.symbols[alive.trailing_zeros() as usize % W][lane]);
+            ids[length % W] = table.id(self.symbols[alive.trailing_zeros() as usize % W]);
             alive &= alive - 1;
             length += 1;
         }
@@ -114,51 +122,49 @@ impl<const W: usize> Words<W> {
     }
 }
 
-/// Merges numbered words of 1 to `W` bytes; `visit` is called with the number of each and its ids.
+/// Merges numbered words, each of which is the first bytes of an array and their number, from 1 on; `visit` is called
+/// with the number of each and its ids.
 #[inline(always)]
-pub(super) fn merge_words<'w, S: Simd, const W: usize>(
+pub(super) fn merge_words<S: Simd, const W: usize>(
     simd: S,
     table: &MergeTable,
-    mut numbered: impl Iterator<Item = (usize, &'w [u8])>,
-    mut visit: impl FnMut(usize, &[u32]),
+    mut numbered: impl Iterator<Item = (u16, ([u8; W], usize))>,
+    mut visit: impl FnMut(u16, &[u32]),
 ) {
-    let mut words =
-        Words::<W> { symbols: [[0; NUM_LANES]; W], merges: [[NO_MERGE; NUM_LANES]; W], alive: [0; NUM_LANES] };
-    let mut numbers = [0; NUM_LANES];
+    let mut words = [Word::<W> { symbols: [0; W], merges: [NO_MERGE; W], alive: 1 }; WORDS_AT_A_TIME];
+    let mut numbers = [0; WORDS_AT_A_TIME];
+    let mut next = [NO_MERGE; WORDS_AT_A_TIME];
+    let mut changed = [Changed::default(); WORDS_AT_A_TIME];
+    let mut busy = [0_u8; WORDS_AT_A_TIME];
     loop {
-        let mut num_words = 0;
-        for ((number, word), lane) in numbered.by_ref().take(SPARE).zip(0..) {
-            numbers[lane] = number;
-            words.put(lane, table, word);
+        let (mut num_words, mut num_busy) = (0, 0);
+        for ((number, (bytes, length)), index) in numbered.by_ref().take(WORDS_AT_A_TIME).zip(0..) {
+            numbers[index] = number;
+            words[index].begin(table, bytes, length);
+            next[index] = words[index].next();
+            busy[num_busy % WORDS_AT_A_TIME] = index as u8;
+            num_busy += usize::from(next[index] != NO_MERGE);
             num_words += 1;
         }
-        if num_words == 0 {
-            return;
-        }
-        let mut busy: [u8; NUM_LANES] = std::array::from_fn(|lane| lane as u8);
-        let mut num_busy = num_words;
         while num_busy > 0 {
-            let merges = simd.least(&words.merges);
-            let mut changed = [Changed::default(); NUM_LANES];
+            for (&index, changed) in busy[..num_busy].iter().zip(&mut changed) {
+                let index = usize::from(index) % WORDS_AT_A_TIME;
+                *changed = words[index].apply(next[index], table);
+            }
             let mut num_left = 0;
             for place in 0..num_busy {
-                let lane = busy[place];
-                let merge = merges[usize::from(lane) % NUM_LANES];
-                busy[num_left] = lane;
-                num_left += usize::from(merge != NO_MERGE);
-                let lane = if merge == NO_MERGE { SPARE } else { usize::from(lane) };
-                changed[place] = words.apply(lane % NUM_LANES, merge, table);
-            }
-            for changed in &changed[..num_busy] {
-                words.look_up(changed, table);
+                let index = usize::from(busy[place]) % WORDS_AT_A_TIME;
+                next[index] = words[index].look_up(simd, &changed[place], table);
+                busy[num_left] = index as u8;
+                num_left += usize::from(next[index] != NO_MERGE);
             }
             num_busy = num_left;
         }
-        for (lane, &number) in numbers[..num_words].iter().enumerate() {
-            let (ids, length) = words.ids(lane, table);
+        for (word, &number) in words.iter().zip(&numbers[..num_words]) {
+            let (ids, length) = word.ids(table);
             visit(number, &ids[..length]);
         }
-        if num_words < SPARE {
+        if num_words < WORDS_AT_A_TIME {
             return;
         }
     }
@@ -180,9 +186,14 @@ mod tests {
 
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) -> Self::Output {
-            let mut found = vec![Vec::new(); self.1.len()];
-            let words = self.1.iter().map(Vec::as_slice).enumerate();
-            merge_words::<S, W>(simd, self.0, words, |number, ids| found[number] = ids.to_vec());
+            let Self(table, words) = self;
+            let mut found = vec![Vec::new(); words.len()];
+            let padded = words.iter().map(|word| {
+                let mut bytes = [b'a'; W]; // what stands behind a word does not matter
+                bytes[..word.len()].copy_from_slice(word);
+                (bytes, word.len())
+            });
+            merge_words(simd, table, (0..).zip(padded), |number, ids| found[usize::from(number)] = ids.to_vec());
             found
         }
     }

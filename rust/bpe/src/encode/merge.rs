@@ -79,7 +79,7 @@ impl MergeTable {
     /// The pairs of symbols by rank, if they are such as training makes them: each of older symbols, each making a
     /// symbol of its own.
     pub(super) fn pairs_in_order(&self) -> Option<Vec<(u32, u32)>> {
-        let pairs: Vec<(u32, u32)> = self.ranks.pairs().take(self.products.len()).collect();
+        let pairs: Vec<(u32, u32)> = self.ranks.pairs();
         let is_in_order = (256..)
             .zip(pairs.iter().zip(&self.products))
             .all(|(symbol, (&(left, right), &product))| product == symbol && left < symbol && right < symbol);

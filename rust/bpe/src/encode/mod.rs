@@ -9,6 +9,7 @@ mod levels;
 mod lockstep;
 mod long;
 mod merge;
+mod near;
 mod pairs;
 mod pending;
 mod pieces;

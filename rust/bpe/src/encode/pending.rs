@@ -2,16 +2,17 @@
 //!
 //! Frequent ones are found in a table so small that it is always at hand, and pass without a branch. The rare ones among
 //! them are then looked for in large tables, together: waiting for the memory of each in turn took half of all time.
-//! What is not there either is merged, several at once (see [`lockstep`](super::lockstep)). At last the ids of all are
-//! written one after the other.
+//! What is not there either is merged, several at once (see [`lockstep`](super::lockstep)): where only a few have to be,
+//! more pretokens are looked up first. At last the ids of all are written one after the other.
 
 #![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
 
 use std::ops::Range;
 
 use super::Tokenizer;
-use super::cache::{Cache, NearTable, ShortTable};
-use super::lockstep::merge_words;
+use super::cache::{Cache, Key, ShortTable, look_up};
+use super::lockstep::{WORDS_AT_A_TIME, merge_words};
+use super::near::NearTable;
 use super::pieces::encode_through_window;
 use crate::control::Control;
 use crate::error::Result;
@@ -20,12 +21,12 @@ use crate::raw::append::append_counted;
 use crate::raw::simd::{Instructions, Job, Simd};
 use crate::word_key;
 
-/// The pretokens that wait: enough of them that those to be merged keep each other company.
-const CAPACITY: usize = 256;
-/// A bit for each.
-type Bits = [u64; CAPACITY / 64];
+/// The pretokens that are looked up together.
+const BLOCK: usize = 256;
+/// Those whose ids are written together.
+const CAPACITY: usize = 4 * BLOCK;
 /// The places of an entry, which are copied whole and counted: it takes no branch on how many are ids.
-const PLACES: usize = NearTable::INLINE + 1;
+const PLACES: usize = ShortTable::INLINE + 1;
 /// A key that no pretoken has: its length would be 255.
 const NO_KEY: u128 = u128::MAX;
 
@@ -42,61 +43,97 @@ pub(super) struct Pending<'a> {
     length: usize,
 }
 
-/// What is known of the pretokens that wait. It is kept with the cache, so that a short text need not clear it.
+/// What is known of pretokens whose ids are not written yet. It is kept with the cache, so that a short text need not
+/// clear it.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    ends: [usize; CAPACITY],
-    keys: [u128; CAPACITY],
-    /// Where the large tables have them.
-    buckets: [u32; CAPACITY],
-    /// The entries of most, and the ids of the others and where they are.
+    /// Of those that have not been looked up.
+    ends: [usize; BLOCK],
+    keys: [u128; BLOCK],
+    /// The hashes of the keys; of those without one, of their long keys.
+    hashes: [u32; BLOCK],
+    /// The places in this block of those that are not frequent.
+    rare: [u8; BLOCK],
+    /// The entries of those that have been looked up, and how many these are.
     found: [[u32; PLACES]; CAPACITY],
+    num_found: usize,
+    /// Those whose entries are not the ids, in order.
+    apart: Vec<Apart>,
+    /// Their ids.
     fresh: Vec<u32>,
-    fresh_ranges: [(u32, u32); CAPACITY],
-    /// Those that have to be merged, of up to 15 and of more bytes.
-    missed: (Vec<u16>, Vec<u16>),
+    /// Those that have to be merged, of up to 15 and of up to 31 bytes.
+    missed: Vec<Missed<u128>>,
+    missed_long: Vec<Missed<[u128; 2]>>,
+}
+
+/// A pretoken whose ids stand in `fresh`.
+#[derive(Clone, Copy, Debug)]
+struct Apart {
+    place: u16,
+    start: u32,
+    end: u32,
+}
+
+/// One of those that stand apart, before it has ids.
+#[derive(Clone, Copy, Debug)]
+struct Missed<K> {
+    apart: u16,
+    hash: u32,
+    key: K,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
         Self {
-            ends: [0; CAPACITY],
-            keys: [0; CAPACITY],
-            buckets: [0; CAPACITY],
+            ends: [0; BLOCK],
+            keys: [0; BLOCK],
+            hashes: [0; BLOCK],
+            rare: [0; BLOCK],
             found: [[0; PLACES]; CAPACITY],
+            num_found: 0,
+            apart: Vec::new(),
             fresh: Vec::new(),
-            fresh_ranges: [(0, 0); CAPACITY],
-            missed: Default::default(),
+            missed: Vec::new(),
+            missed_long: Vec::new(),
         }
     }
 }
 
 impl Waiting {
-    /// Where a pretoken begins and ends, the first at `start`.
+    /// With its vectors, which may have room for twice as much as they hold.
+    pub(super) const MAX_BYTES: usize = size_of::<Self>()
+        + 2 * CAPACITY
+            * (size_of::<Apart>() + size_of::<Missed<[u128; 2]>>() + word_key::MAX_LONG_LEN * size_of::<u32>());
+
+    /// Where a pretoken of the block begins and ends, the first at `start`.
     #[inline]
     fn range(&self, start: usize, place: usize) -> Range<usize> {
         (if place == 0 { start } else { self.ends[place - 1] })..self.ends[place]
     }
 
+    /// Notes that a pretoken of the block stands apart, and its ids as far as they are known; returns its number.
     #[inline]
-    fn put_fresh(&mut self, place: usize, ids: &[u32]) -> Result<()> {
+    fn put_apart(&mut self, place: usize, ids: &[u32]) -> Result<u16> {
         let start = self.fresh.len() as u32;
         append(&mut self.fresh, ids)?;
-        self.fresh_ranges[place] = (start, self.fresh.len() as u32);
-        Ok(())
+        self.apart.push(Apart { place: (self.num_found + place) as u16, start, end: self.fresh.len() as u32 });
+        Ok((self.apart.len() - 1) as u16)
     }
 
+    /// The ids of one that was to be merged.
     #[inline]
-    fn fresh(&self, place: usize) -> &[u32] {
-        let (start, end) = self.fresh_ranges[place];
+    fn ids_of<K>(&self, missed: &Missed<K>) -> &[u32] {
+        let Apart { start, end, .. } = self.apart[usize::from(missed.apart)];
         &self.fresh[start as usize..end as usize]
     }
 
-    /// Forgets all that is known of pretokens.
+    /// Forgets all but the block.
     fn clear(&mut self) {
+        self.num_found = 0;
+        self.apart.clear();
         self.fresh.clear();
-        self.missed.0.clear();
-        self.missed.1.clear();
+        self.missed.clear();
+        self.missed_long.clear();
     }
 }
 
@@ -120,27 +157,25 @@ impl<'a> Pending<'a> {
     /// Takes the pretokens that end at `ends`, one behind the other from the end of the last one.
     #[inline]
     pub(super) fn take(&mut self, ends: &[usize]) -> Result<()> {
-        ends.chunks(CAPACITY).try_for_each(|ends| self.take_some(ends))
+        ends.chunks(BLOCK).try_for_each(|ends| self.take_some(ends))
     }
 
     /// At most as many as can wait.
     #[inline]
     fn take_some(&mut self, ends: &[usize]) -> Result<()> {
-        let (mut last, mut are_short) = (self.end, true);
-        for &end in ends {
-            are_short &= end - last <= word_key::MAX_LEN;
-            last = end;
-        }
-        if !are_short {
+        let (&[first, ..], &[.., last]) = (ends, ends) else { return Ok(()) };
+        // The bits of their lengths above the lowest four.
+        let longer = ends.iter().zip(&ends[1..]).fold(first - self.end, |bits, (start, end)| bits | (end - start));
+        if longer > word_key::MAX_LEN {
             return ends.iter().try_for_each(|&end| self.push(end));
         }
-        if self.length + ends.len() > CAPACITY {
-            self.flush()?;
+        if self.length + ends.len() > BLOCK {
+            self.look_up()?;
         }
         self.cache.waiting.ends[self.length..][..ends.len()].copy_from_slice(ends);
         self.end = last;
         self.length += ends.len();
-        if self.length == CAPACITY { self.flush() } else { Ok(()) }
+        if self.length == BLOCK { self.look_up() } else { Ok(()) }
     }
 
     /// Takes the pretoken from the end of the last one to `end`.
@@ -151,11 +186,11 @@ impl<'a> Pending<'a> {
 
     #[inline]
     fn put(&mut self, end: usize) -> Result<()> {
-        // `length` is less than the capacity: it is taken down to 0 when it comes to be equal.
-        self.cache.waiting.ends[self.length % CAPACITY] = end;
+        // `length` is less than a block's: it is taken down to 0 when it comes to be equal.
+        self.cache.waiting.ends[self.length % BLOCK] = end;
         self.end = end;
         self.length += 1;
-        if self.length == CAPACITY { self.flush() } else { Ok(()) }
+        if self.length == BLOCK { self.look_up() } else { Ok(()) }
     }
 
     /// One of more than 15 bytes, in pieces if it has no spaces where there might be some.
@@ -180,7 +215,7 @@ impl<'a> Pending<'a> {
 
     fn put_long(&mut self, end: usize) -> Result<()> {
         let Some(key) = word_key::pack_long(self.text, &(self.end..end)) else { return self.encode_whole(end) };
-        self.cache.waiting.buckets[self.length] = self.cache.long.bucket_of(key);
+        self.cache.waiting.hashes[self.length] = key.hash();
         self.put(end)
     }
 
@@ -196,131 +231,140 @@ impl<'a> Pending<'a> {
     /// Appends the ids of all that wait.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.control.check()?;
-        Instructions::best().run(Flush(self))
+        Instructions::best().run(LookUp { pending: self, is_last: true })
     }
 
-    /// Compiled into [`flush`](Self::flush) with all that it calls, once for each kind of processor.
+    /// Looks a block up, and appends the ids of all that wait unless it is worth waiting for more.
+    fn look_up(&mut self) -> Result<()> {
+        self.control.check()?;
+        Instructions::best().run(LookUp { pending: self, is_last: false })
+    }
+
+    /// Compiled into [`LookUp`] with all that it calls, once for each kind of processor.
     #[inline(always)]
-    fn flush_here<S: Simd>(&mut self, simd: S) -> Result<()> {
+    fn look_up_here<S: Simd>(&mut self, simd: S, is_last: bool) -> Result<()> {
         let num_pretokens = std::mem::take(&mut self.length);
         self.make_keys(num_pretokens);
-        let mut rare = self.look_up_frequent(num_pretokens);
-        if rare != Bits::default() {
-            self.look_for(simd, &mut rare)?;
-        }
-        self.write(num_pretokens, rare)?;
-        if !self.cache.waiting.fresh.is_empty() {
-            self.remember();
+        let num_rare = self.look_up_frequent(num_pretokens);
+        if num_rare > 0 {
+            self.look_for(num_rare)?;
         }
         self.start = self.end;
+        let waiting = &mut self.cache.waiting;
+        waiting.num_found += num_pretokens;
+        let num_missed = waiting.missed.len() + waiting.missed_long.len();
+        let may_wait = (1..WORDS_AT_A_TIME).contains(&num_missed) && waiting.num_found + BLOCK <= CAPACITY;
+        if may_wait && !is_last {
+            return Ok(());
+        }
+        if num_missed > 0 {
+            merge_missed(simd, self.tokenizer, waiting)?;
+        }
+        self.write()?;
+        self.remember();
         Ok(())
     }
 
-    /// The keys of all that wait, and where the small table would have them.
+    /// The keys of all that wait and their hashes; what the small table has of them is on its way.
     #[inline(always)]
     fn make_keys(&mut self, num_pretokens: usize) {
         let Cache { near, waiting, .. } = &mut *self.cache;
-        let Waiting { ends, keys, buckets, .. } = &mut **waiting;
+        let Waiting { ends, keys, hashes, .. } = &mut **waiting;
+        let (near, text) = (near.buckets(), self.text);
+        let (ends, keys, hashes) = (&ends[..num_pretokens], &mut keys[..num_pretokens], &mut hashes[..num_pretokens]);
         let mut start = self.start;
-        for ((key, bucket), &end) in keys.iter_mut().zip(buckets).zip(&*ends).take(num_pretokens) {
-            if let Some(packed) = word_key::pack(self.text, &(start..end)) {
-                *key = packed;
-                *bucket = near.bucket_of(packed);
+        for place in 0..num_pretokens {
+            let end = ends[place];
+            if let Some(key) = word_key::pack(text, &(start..end)) {
+                let hash = key.hash();
+                (keys[place], hashes[place]) = (key, hash);
+                crate::raw::prefetch(&near[NearTable::index(hash)]);
             } else {
-                *key = NO_KEY; // it will be looked up elsewhere, in a bucket that is known
+                keys[place] = NO_KEY; // it will be looked up elsewhere, by a hash that is known
             }
             start = end;
         }
     }
 
-    /// Fills `found` but for those that are returned.
+    /// Fills `found` but for the places that are put into `rare`; returns their number.
     #[inline(always)]
-    fn look_up_frequent(&mut self, num_pretokens: usize) -> Bits {
+    fn look_up_frequent(&mut self, num_pretokens: usize) -> usize {
         let Cache { near, waiting, .. } = &mut *self.cache;
-        let Waiting { keys, buckets, found, .. } = &mut **waiting;
-        let mut rare = Bits::default();
-        for (block, rare) in rare.iter_mut().enumerate().take(num_pretokens.div_ceil(64)) {
-            let places = 64 * block..num_pretokens.min(64 * block + 64);
-            let queries = keys[places.clone()].iter().zip(&buckets[places.clone()]);
-            let mut is_missing = 0;
-            for (place, ((key, bucket), found)) in queries.zip(&mut found[places]).enumerate() {
-                let (entry, is_hit) = near.look_up(*bucket, *key);
-                *found = entry;
-                is_missing |= u64::from(!is_hit) << place;
-            }
-            *rare = is_missing;
+        let Waiting { keys, hashes, found, num_found, rare, .. } = &mut **waiting;
+        let near = near.buckets();
+        let (keys, hashes) = (&keys[..num_pretokens], &hashes[..num_pretokens]);
+        let found = &mut found[*num_found..][..num_pretokens];
+        let mut num_rare = 0;
+        for place in 0..num_pretokens {
+            let (entry, is_hit) = look_up(&near[NearTable::index(hashes[place])], keys[place]);
+            found[place] = entry;
+            rare[num_rare % BLOCK] = place as u8;
+            num_rare += usize::from(!is_hit);
         }
-        rare
+        num_rare
     }
 
-    /// Finds rare pretokens in the large tables or merges them; leaves those whose ids do not stand in `found`.
+    /// Finds rare pretokens in the large tables; those whose ids do not stand in `found` then stand apart.
     #[inline(always)]
-    fn look_for<S: Simd>(&mut self, simd: S, rare: &mut Bits) -> Result<()> {
+    fn look_for(&mut self, num_rare: usize) -> Result<()> {
         let Self { tokenizer, text, start, .. } = *self;
         let Cache { near, short, long, waiting, .. } = &mut *self.cache;
-        let all = *rare;
-        for place in ones(all) {
-            if waiting.keys[place] != NO_KEY {
-                waiting.buckets[place] = short.bucket_of(waiting.keys[place]);
-            }
+        for &place in &waiting.rare[..num_rare] {
+            short.prefetch(waiting.hashes[usize::from(place)]);
         }
-        let (mut missed_short, mut missed_long) = std::mem::take(&mut waiting.missed);
-        for place in ones(all) {
-            let (key, bucket) = (waiting.keys[place], waiting.buckets[place]);
+        for index in 0..num_rare {
+            let place = usize::from(waiting.rare[index]);
+            let (key, hash) = (waiting.keys[place], waiting.hashes[place]);
             if key == NO_KEY {
                 let key = word_key::pack_long(text, &waiting.range(start, place)).expect("has been packed before");
-                match long.find(bucket, key) {
-                    Some(entry) => waiting.put_fresh(place, long.ids(&entry))?,
-                    None => missed_long.push(place as u16),
-                }
-            } else if let Some(entry) = short.find(bucket, key) {
-                if entry[ShortTable::INLINE] as usize <= ShortTable::INLINE {
-                    waiting.found[place] = entry;
-                    rare[place / 64] &= !(1 << (place % 64));
-                    near.insert(key, short.ids(&entry));
+                if let Some(entry) = long.find(hash, key) {
+                    waiting.put_apart(place, long.ids(&entry))?;
                 } else {
-                    waiting.put_fresh(place, short.ids(&entry))?;
+                    let apart = waiting.put_apart(place, &[])?;
+                    waiting.missed_long.push(Missed { apart, hash, key });
+                }
+            } else if let Some(entry) = short.find(hash, key) {
+                if entry[ShortTable::INLINE] as usize <= ShortTable::INLINE {
+                    let num_found = waiting.num_found;
+                    waiting.found[num_found + place] = entry;
+                    near.put(hash, (key, entry));
+                } else {
+                    waiting.put_apart(place, short.ids(&entry))?;
                 }
             } else if let Some(id) = tokenizer.token_of(&text[waiting.range(start, place)]) {
-                waiting.put_fresh(place, &[id])?;
+                waiting.put_apart(place, &[id])?;
             } else {
-                missed_short.push(place as u16);
+                let apart = waiting.put_apart(place, &[])?;
+                waiting.missed.push(Missed { apart, hash, key });
             }
         }
-        merge_missed::<S, { word_key::MAX_LEN + 1 }>(simd, tokenizer, text, start, &missed_short, waiting)?;
-        merge_missed::<S, { word_key::MAX_LONG_LEN + 1 }>(simd, tokenizer, text, start, &missed_long, waiting)?;
-        waiting.missed = (missed_short, missed_long);
         Ok(())
     }
 
-    /// Appends the ids of all, which stand in `fresh` for those that are `rare`, or else in `found`.
+    /// Appends the ids of all that have been looked up.
     #[inline(always)]
-    fn write(&mut self, num_pretokens: usize, rare: Bits) -> Result<()> {
-        let Waiting { found, fresh, fresh_ranges, .. } = &*self.cache.waiting;
-        reserve(self.out, PLACES * num_pretokens + fresh.len())?;
+    fn write(&mut self) -> Result<()> {
+        let Waiting { found, num_found, apart, fresh, .. } = &*self.cache.waiting;
+        reserve(self.out, PLACES * num_found + fresh.len())?;
         let mut next = 0;
-        for rare in ones(rare) {
-            append_counted(self.out, &found[next..rare]);
-            let (start, end) = fresh_ranges[rare];
-            self.out.extend_from_slice(&fresh[start as usize..end as usize]);
-            next = rare + 1;
+        for apart in apart {
+            let place = usize::from(apart.place);
+            append_counted(self.out, &found[next..place]);
+            self.out.extend_from_slice(&fresh[apart.start as usize..apart.end as usize]);
+            next = place + 1;
         }
-        append_counted(self.out, &found[next..num_pretokens]);
+        append_counted(self.out, &found[next..*num_found]);
         Ok(())
     }
 
     /// Puts into the tables what was merged. Only now: it may drive out what was found there.
     fn remember(&mut self) {
         let Cache { short, long, waiting, .. } = &mut *self.cache;
-        for &place in &waiting.missed.0 {
-            let place = usize::from(place);
-            short.insert(waiting.keys[place], waiting.fresh(place));
+        for missed in &waiting.missed {
+            short.insert(missed.hash, missed.key, waiting.ids_of(missed));
         }
-        for &place in &waiting.missed.1 {
-            let place = usize::from(place);
-            if let Some(key) = word_key::pack_long(self.text, &waiting.range(self.start, place)) {
-                long.insert(key, waiting.fresh(place));
-            }
+        for missed in &waiting.missed_long {
+            long.insert(missed.hash, missed.key, waiting.ids_of(missed));
         }
         waiting.clear();
     }
@@ -343,50 +387,38 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// What is done with those that wait, compiled for each set of instructions.
-struct Flush<'a, 'b>(&'a mut Pending<'b>);
+/// What is done with a block, compiled for each set of instructions.
+struct LookUp<'a, 'b> {
+    pending: &'a mut Pending<'b>,
+    is_last: bool,
+}
 
-impl Job for Flush<'_, '_> {
+impl Job for LookUp<'_, '_> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Result<()> {
-        self.0.flush_here(simd)
+        self.pending.look_up_here(simd, self.is_last)
     }
 }
 
-/// The places of the bits that are set.
-fn ones(bits: Bits) -> impl Iterator<Item = usize> {
-    bits.into_iter().enumerate().flat_map(|(block, mut bits)| {
-        std::iter::from_fn(move || {
-            let place = bits.trailing_zeros() as usize;
-            bits &= bits.checked_sub(1)?;
-            Some(64 * block + place)
-        })
-    })
-}
-
-/// Puts the ids of words of fewer than `W` bytes into `fresh`.
+/// Merges all that have to be.
 #[inline(always)]
-fn merge_missed<S: Simd, const W: usize>(
-    simd: S,
-    tokenizer: &Tokenizer,
-    text: &[u8],
-    start: usize,
-    places: &[u16],
-    waiting: &mut Waiting,
-) -> Result<()> {
-    let Waiting { ends, fresh, fresh_ranges, .. } = waiting;
-    reserve(fresh, places.len() * W)?;
-    let range = |place: usize| (if place == 0 { start } else { ends[place - 1] })..ends[place];
-    let words = places.iter().map(|&place| (usize::from(place), &text[range(usize::from(place))]));
-    merge_words::<S, W>(simd, &tokenizer.table, words, |place, ids| {
+fn merge_missed<S: Simd>(simd: S, tokenizer: &Tokenizer, waiting: &mut Waiting) -> Result<()> {
+    let Waiting { apart, fresh, missed, missed_long, .. } = waiting;
+    let num_bytes = missed.len() * word_key::MAX_LEN + missed_long.len() * word_key::MAX_LONG_LEN;
+    reserve(fresh, num_bytes)?; // there are no more ids than bytes
+    let mut put = |number: u16, ids: &[u32]| {
         let start = fresh.len() as u32;
         fresh.extend_from_slice(ids);
-        fresh_ranges[place] = (start, fresh.len() as u32);
-    });
+        let apart = &mut apart[usize::from(number)];
+        (apart.start, apart.end) = (start, fresh.len() as u32);
+    };
+    let words = missed.iter().map(|missed| (missed.apart, word_key::unpack(missed.key)));
+    merge_words(simd, &tokenizer.table, words, &mut put);
+    let words = missed_long.iter().map(|missed| (missed.apart, word_key::unpack_long(missed.key)));
+    merge_words(simd, &tokenizer.table, words, &mut put);
     Ok(())
 }
 
-const _: () = assert!(CAPACITY <= 1 << 16, "places have two bytes");
-const _: () = assert!(ShortTable::INLINE == NearTable::INLINE, "entries move from one to the other");
+const _: () = assert!(BLOCK <= 1 << 8 && CAPACITY <= 1 << 16, "a place has a byte in a block and two in all");

@@ -58,3 +58,14 @@ pub(crate) fn prefetch<T>(value: &T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value; // the stable intrinsics of other architectures have no prefetch
 }
+
+/// The sixteen bytes of `text` from `start` on, if there are as many. Of a slice of that range the compiler keeps four
+/// comparisons, where one is enough.
+#[inline]
+pub(crate) fn sixteen_at(text: &[u8], start: usize) -> Option<[u8; 16]> {
+    if text.len() < 16 || start > text.len() - 16 {
+        return None;
+    }
+    // SAFETY: sixteen bytes from `start` on lie within `text`, and a load of bytes needs no alignment.
+    Some(unsafe { text.as_ptr().add(start).cast::<[u8; 16]>().read_unaligned() })
+}

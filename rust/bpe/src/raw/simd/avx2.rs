@@ -1,12 +1,13 @@
 //! AVX2, with the bit instructions of the same processors.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_min_epu32,
-    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_epi64x,
-    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_sub_epi8,
+    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_epi8, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32,
+    _mm256_loadu_si256, _mm256_min_epu8, _mm256_min_epu32, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_srli_epi16,
+    _mm256_storeu_si256, _mm256_sub_epi8,
 };
 
-use super::{BLOCK, Job, Row, Simd};
+use super::{BLOCK, Job, Simd};
 
 /// The processor has what [`run`] is compiled for: only [`run`] makes one.
 #[derive(Clone, Copy)]
@@ -90,18 +91,24 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn least<const N: usize>(self, rows: &[Row; N]) -> Row {
-        let mut least = [0; 16];
-        // SAFETY: as above; half a row is 32 bytes, each of which is read and written.
+    fn set_and_find_least<const N: usize>(self, row: &mut [u32; N], changes: [(u32, u32); 3]) -> u32 {
+        let mut least = [0; 8];
+        // SAFETY: as above; each time eight numbers, 32 bytes, are read and written.
         unsafe {
-            for (half, least) in least.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                let mut all = _mm256_set1_epi32(-1);
-                for row in rows {
-                    all = _mm256_min_epu32(all, _mm256_loadu_si256(row.as_ptr().add(8 * half).cast()));
+            let mut all = _mm256_set1_epi32(-1);
+            let mut places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            for eight in row.as_chunks_mut::<8>().0 {
+                let mut numbers = _mm256_loadu_si256(eight.as_ptr().cast());
+                for (place, number) in changes {
+                    let is_here = _mm256_cmpeq_epi32(places, _mm256_set1_epi32(place.cast_signed()));
+                    numbers = _mm256_blendv_epi8(numbers, _mm256_set1_epi32(number.cast_signed()), is_here);
                 }
-                _mm256_storeu_si256(least.as_mut_ptr().cast(), all);
+                _mm256_storeu_si256(eight.as_mut_ptr().cast(), numbers);
+                all = _mm256_min_epu32(all, numbers);
+                places = _mm256_add_epi32(places, _mm256_set1_epi32(8));
             }
+            _mm256_storeu_si256(least.as_mut_ptr().cast(), all);
         }
-        least
+        least.into_iter().fold(u32::MAX, u32::min)
     }
 }

@@ -3,11 +3,12 @@
 use std::arch::x86_64::{
     __m512i, _mm_srli_si128, _mm512_add_epi64, _mm512_alignr_epi32, _mm512_bitshuffle_epi64_mask,
     _mm512_castsi512_si128, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi64, _mm512_loadu_si512,
-    _mm512_maskz_compress_epi8, _mm512_min_epu32, _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_sub_epi8,
+    _mm512_mask_set1_epi32, _mm512_maskz_compress_epi8, _mm512_min_epu32, _mm512_movepi8_mask, _mm512_or_si512,
+    _mm512_reduce_min_epu32, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512,
+    _mm512_sub_epi8,
 };
 
-use super::{BLOCK, Job, Row, Simd};
+use super::{BLOCK, Job, Simd};
 
 /// The processor has what [`run`] is compiled for: only [`run`] makes one.
 #[derive(Clone, Copy)]
@@ -86,17 +87,30 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn least<const N: usize>(self, rows: &[Row; N]) -> Row {
-        let mut least = [0; 16];
-        // SAFETY: as above; a row is 64 bytes, each of which is read and written.
-        unsafe {
-            let mut all = _mm512_set1_epi32(-1);
-            for row in rows {
-                all = _mm512_min_epu32(all, _mm512_loadu_si512(row.as_ptr().cast()));
+    fn set_and_find_least<const N: usize>(self, row: &mut [u32; N], changes: [(u32, u32); 3]) -> u32 {
+        const { assert!(N == 16 || N == 32) };
+        let changes = changes.map(|(place, number)| (1_u32 << (place as usize % N), number.cast_signed()));
+        let mut half = |half: usize| {
+            // SAFETY: as above; the sixteen numbers are read and written, of which a row has as many or twice as many.
+            unsafe {
+                let place = row.as_mut_ptr().add(16 * half).cast();
+                let mut numbers = _mm512_loadu_si512(place);
+                for (mask, number) in changes {
+                    numbers = _mm512_mask_set1_epi32(numbers, (mask >> (16 * half)) as u16, number);
+                }
+                _mm512_storeu_si512(place, numbers);
+                numbers
             }
-            _mm512_storeu_si512(least.as_mut_ptr().cast(), all);
-        }
-        least
+        };
+        let least = if N == 16 {
+            half(0)
+        } else {
+            let (low, high) = (half(0), half(1));
+            // SAFETY: as above.
+            unsafe { _mm512_min_epu32(low, high) }
+        };
+        // SAFETY: as above.
+        unsafe { _mm512_reduce_min_epu32(least) }
     }
 
     #[inline(always)]

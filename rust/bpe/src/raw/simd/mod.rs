@@ -19,9 +19,6 @@ use portable::Portable;
 /// The number of bytes of a block.
 pub(crate) const BLOCK: usize = 64;
 
-/// Sixteen numbers, which need not be text.
-pub(crate) type Row = [u32; 16];
-
 /// Operations on a block. A mask has one bit for each byte, the first byte in the lowest bit.
 pub(crate) trait Simd: Copy {
     /// A block in registers.
@@ -44,10 +41,14 @@ pub(crate) trait Simd: Copy {
     /// For which bytes the bit of `set` is set that their low six bits name.
     fn members(self, bytes: Self::Bytes, set: u64) -> u64;
 
-    /// The least number of each column.
+    /// Sets three places of a row, whose length is a multiple of sixteen up to 32, the last one last; returns the least
+    /// number of the row.
     #[inline(always)]
-    fn least<const N: usize>(self, rows: &[Row; N]) -> Row {
-        rows.iter().fold([u32::MAX; 16], |least, row| std::array::from_fn(|column| least[column].min(row[column])))
+    fn set_and_find_least<const N: usize>(self, row: &mut [u32; N], changes: [(u32, u32); 3]) -> u32 {
+        for (place, number) in changes {
+            row[place as usize % N] = number;
+        }
+        row.iter().copied().fold(u32::MAX, u32::min)
     }
 
     /// Writes `base` plus the place of each bit of `mask`, in order. What stands behind them in `out` is undefined.
@@ -200,25 +201,36 @@ mod tests {
         }
     }
 
-    /// The least numbers of the columns.
-    struct Least<'r>(&'r [Row; 5]);
+    /// A row after some changes, and its least number.
+    struct Changed<const N: usize>([u32; N], [(u32, u32); 3]);
 
-    impl Job for Least<'_> {
-        type Output = Row;
+    impl<const N: usize> Job for Changed<N> {
+        type Output = ([u32; N], u32);
 
         #[inline(always)]
-        fn run<S: Simd>(self, simd: S) -> Row {
-            simd.least(self.0)
+        fn run<S: Simd>(mut self, simd: S) -> ([u32; N], u32) {
+            let least = simd.set_and_find_least(&mut self.0, self.1);
+            (self.0, least)
+        }
+    }
+
+    fn assert_all_agree_on_row<const N: usize>(row: [u32; N], changes: [(u32, u32); 3]) {
+        let mut expected = row;
+        for (place, number) in changes {
+            expected[place as usize] = number;
+        }
+        let least = expected.iter().copied().min().unwrap();
+        for instructions in Instructions::all() {
+            assert_eq!(instructions.run(Changed(row, changes)), (expected, least), "{instructions:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn the_least_of_a_column_is_found(rows: [Row; 5]) {
-            let expected: Row = std::array::from_fn(|column| rows.iter().map(|row| row[column]).min().unwrap());
-            for instructions in Instructions::all() {
-                prop_assert_eq!(instructions.run(Least(&rows)), expected);
-            }
+        fn a_row_is_changed_in_three_places(row: [u32; 32], changes: [(u32, u32); 3]) {
+            assert_all_agree_on_row(row, changes.map(|(place, number)| (place % 32, number)));
+            let short = *row.first_chunk::<16>().unwrap();
+            assert_all_agree_on_row(short, changes.map(|(place, number)| (place % 16, number)));
         }
 
         #[test]
