@@ -9,7 +9,7 @@
 //! full, not a quarter, before they grow.
 
 use super::near::NearTable;
-use super::pending::Waiting;
+use super::waiting::Waiting;
 use crate::raw::zeroed::{AllZero, CacheLines, Zeroed};
 use crate::word_key;
 

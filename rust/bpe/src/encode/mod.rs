@@ -17,6 +17,7 @@ mod recognised;
 mod stream;
 mod text;
 mod unstable;
+mod waiting;
 
 use rustc_hash::FxHashMap;
 

@@ -51,3 +51,49 @@ impl NearTable {
         entries[1] = entry;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cache::look_up;
+    use super::*;
+
+    fn ids(table: &NearTable, hash: u32, key: u128) -> Option<[u32; 4]> {
+        match look_up(&table.buckets()[NearTable::index(hash)], key) {
+            (places, true) => Some(places),
+            (_, false) => None,
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_what_was_put_in() {
+        let mut table = NearTable::new();
+        let mut num_found = 0;
+        for number in 1..=100_000_u32 {
+            let (hash, key) = (number.wrapping_mul(0x9E37_79B9) >> 7, u128::from(number));
+            table.put(hash, (key, [number; 4]));
+            assert_eq!(ids(&table, hash, key), Some([number; 4]));
+            let earlier = number.div_ceil(2);
+            let places = ids(&table, earlier.wrapping_mul(0x9E37_79B9) >> 7, u128::from(earlier));
+            assert!(places.is_none_or(|places| places == [earlier; 4]));
+            num_found += usize::from(places.is_some());
+        }
+        assert!((1_000..100_000).contains(&num_found), "{num_found}");
+    }
+
+    #[test]
+    fn a_frequent_pretoken_stays_while_rare_ones_come_and_go() {
+        let mut table = NearTable::new();
+        table.put(7, (1, [1; 4]));
+        for key in 2..9 {
+            table.put(7, (key, [2; 4]));
+            assert!(ids(&table, 7, 1).is_some() || key == 8, "{key}");
+        }
+    }
+
+    #[test]
+    fn without_memory_nothing_is_found() {
+        let mut table = NearTable { buckets: Zeroed::default(), num_inserted: 0 };
+        table.put(7, (1, [1; 4]));
+        assert_eq!(ids(&table, 7, 1), None);
+    }
+}

@@ -7,26 +7,18 @@
 
 #![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
 
-use std::ops::Range;
-
 use super::Tokenizer;
 use super::cache::{Cache, Key, ShortTable, look_up};
-use super::lockstep::{WORDS_AT_A_TIME, merge_words};
+use super::lockstep::WORDS_AT_A_TIME;
 use super::near::NearTable;
 use super::pieces::encode_through_window;
+use super::waiting::{BLOCK, CAPACITY, Missed, Waiting};
 use crate::control::Control;
 use crate::error::Result;
-use crate::memory::{append, reserve};
-use crate::raw::append::append_counted;
+use crate::memory::append;
 use crate::raw::simd::{Instructions, Job, Simd};
 use crate::word_key;
 
-/// The pretokens that are looked up together.
-const BLOCK: usize = 256;
-/// Those whose ids are written together.
-const CAPACITY: usize = 4 * BLOCK;
-/// The places of an entry, which are copied whole and counted: it takes no branch on how many are ids.
-const PLACES: usize = ShortTable::INLINE + 1;
 /// A key that no pretoken has: its length would be 255.
 const NO_KEY: u128 = u128::MAX;
 
@@ -41,100 +33,6 @@ pub(super) struct Pending<'a> {
     start: usize,
     end: usize,
     length: usize,
-}
-
-/// What is known of pretokens whose ids are not written yet. It is kept with the cache, so that a short text need not
-/// clear it.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    /// Of those that have not been looked up.
-    ends: [usize; BLOCK],
-    keys: [u128; BLOCK],
-    /// The hashes of the keys; of those without one, of their long keys.
-    hashes: [u32; BLOCK],
-    /// The places in this block of those that are not frequent.
-    rare: [u8; BLOCK],
-    /// The entries of those that have been looked up, and how many these are.
-    found: [[u32; PLACES]; CAPACITY],
-    num_found: usize,
-    /// Those whose entries are not the ids, in order.
-    apart: Vec<Apart>,
-    /// Their ids.
-    fresh: Vec<u32>,
-    /// Those that have to be merged, of up to 15 and of up to 31 bytes.
-    missed: Vec<Missed<u128>>,
-    missed_long: Vec<Missed<[u128; 2]>>,
-}
-
-/// A pretoken whose ids stand in `fresh`.
-#[derive(Clone, Copy, Debug)]
-struct Apart {
-    place: u16,
-    start: u32,
-    end: u32,
-}
-
-/// One of those that stand apart, before it has ids.
-#[derive(Clone, Copy, Debug)]
-struct Missed<K> {
-    apart: u16,
-    hash: u32,
-    key: K,
-}
-
-impl Default for Waiting {
-    fn default() -> Self {
-        Self {
-            ends: [0; BLOCK],
-            keys: [0; BLOCK],
-            hashes: [0; BLOCK],
-            rare: [0; BLOCK],
-            found: [[0; PLACES]; CAPACITY],
-            num_found: 0,
-            apart: Vec::new(),
-            fresh: Vec::new(),
-            missed: Vec::new(),
-            missed_long: Vec::new(),
-        }
-    }
-}
-
-impl Waiting {
-    /// With its vectors, which may have room for twice as much as they hold.
-    pub(super) const MAX_BYTES: usize = size_of::<Self>()
-        + 2 * CAPACITY
-            * (size_of::<Apart>() + size_of::<Missed<[u128; 2]>>() + word_key::MAX_LONG_LEN * size_of::<u32>());
-
-    /// Where a pretoken of the block begins and ends, the first at `start`.
-    #[inline]
-    fn range(&self, start: usize, place: usize) -> Range<usize> {
-        (if place == 0 { start } else { self.ends[place - 1] })..self.ends[place]
-    }
-
-    /// Notes that a pretoken of the block stands apart, and its ids as far as they are known; returns its number.
-    #[inline]
-    fn put_apart(&mut self, place: usize, ids: &[u32]) -> Result<u16> {
-        let start = self.fresh.len() as u32;
-        append(&mut self.fresh, ids)?;
-        self.apart.push(Apart { place: (self.num_found + place) as u16, start, end: self.fresh.len() as u32 });
-        Ok((self.apart.len() - 1) as u16)
-    }
-
-    /// The ids of one that was to be merged.
-    #[inline]
-    fn ids_of<K>(&self, missed: &Missed<K>) -> &[u32] {
-        let Apart { start, end, .. } = self.apart[usize::from(missed.apart)];
-        &self.fresh[start as usize..end as usize]
-    }
-
-    /// Forgets all but the block.
-    fn clear(&mut self) {
-        self.num_found = 0;
-        self.apart.clear();
-        self.fresh.clear();
-        self.missed.clear();
-        self.missed_long.clear();
-    }
 }
 
 impl<'a> Pending<'a> {
@@ -258,9 +156,9 @@ impl<'a> Pending<'a> {
             return Ok(());
         }
         if num_missed > 0 {
-            merge_missed(simd, self.tokenizer, waiting)?;
+            waiting.merge_missed(simd, &self.tokenizer.table)?;
         }
-        self.write()?;
+        waiting.write(self.out)?;
         self.remember();
         Ok(())
     }
@@ -341,22 +239,6 @@ impl<'a> Pending<'a> {
         Ok(())
     }
 
-    /// Appends the ids of all that have been looked up.
-    #[inline(always)]
-    fn write(&mut self) -> Result<()> {
-        let Waiting { found, num_found, apart, fresh, .. } = &*self.cache.waiting;
-        reserve(self.out, PLACES * num_found + fresh.len())?;
-        let mut next = 0;
-        for apart in apart {
-            let place = usize::from(apart.place);
-            append_counted(self.out, &found[next..place]);
-            self.out.extend_from_slice(&fresh[apart.start as usize..apart.end as usize]);
-            next = place + 1;
-        }
-        append_counted(self.out, &found[next..*num_found]);
-        Ok(())
-    }
-
     /// Puts into the tables what was merged. Only now: it may drive out what was found there.
     fn remember(&mut self) {
         let Cache { short, long, waiting, .. } = &mut *self.cache;
@@ -401,24 +283,3 @@ impl Job for LookUp<'_, '_> {
         self.pending.look_up_here(simd, self.is_last)
     }
 }
-
-/// Merges all that have to be.
-#[inline(always)]
-fn merge_missed<S: Simd>(simd: S, tokenizer: &Tokenizer, waiting: &mut Waiting) -> Result<()> {
-    let Waiting { apart, fresh, missed, missed_long, .. } = waiting;
-    let num_bytes = missed.len() * word_key::MAX_LEN + missed_long.len() * word_key::MAX_LONG_LEN;
-    reserve(fresh, num_bytes)?; // there are no more ids than bytes
-    let mut put = |number: u16, ids: &[u32]| {
-        let start = fresh.len() as u32;
-        fresh.extend_from_slice(ids);
-        let apart = &mut apart[usize::from(number)];
-        (apart.start, apart.end) = (start, fresh.len() as u32);
-    };
-    let words = missed.iter().map(|missed| (missed.apart, word_key::unpack(missed.key)));
-    merge_words(simd, &tokenizer.table, words, &mut put);
-    let words = missed_long.iter().map(|missed| (missed.apart, word_key::unpack_long(missed.key)));
-    merge_words(simd, &tokenizer.table, words, &mut put);
-    Ok(())
-}
-
-const _: () = assert!(BLOCK <= 1 << 8 && CAPACITY <= 1 << 16, "a place has a byte in a block and two in all");
