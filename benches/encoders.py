@@ -153,6 +153,9 @@ class Cs336(Encoder):
     def documents_to_lists(self, texts: list[str]) -> Any:
         return self.tokenizer.encode_batch(texts, self.threads, special_tokens=())
 
+    def documents_to_array(self, texts: list[str]) -> Any:
+        return self.tokenizer.encode_batch_to_array(texts, self.threads, special_tokens=())[0]
+
     def file_to_array(self, path: Path) -> Any:
         return self.tokenizer.encode_file_to_array(path, num_threads=self.threads)
 

@@ -66,6 +66,13 @@ class Tokenizer:
         *,
         special_tokens: Iterable[str] | None = None,
     ) -> list[list[int]]: ...
+    def encode_batch_to_array(
+        self,
+        texts: Iterable[str],
+        num_threads: int | None = None,
+        *,
+        special_tokens: Iterable[str] | None = None,
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
     def encode_unfinished(
         self, text: str, *, special_tokens: Iterable[str] | None = None
     ) -> tuple[list[int], list[list[int]]]: ...

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -133,6 +134,18 @@ class TestEncoding:
             small.encode("abc", special_tokens=["<x>"])
         with pytest.raises(TypeError, match="special_tokens must be a list of str, got a single str"):
             small.encode("abc", special_tokens=EOT)
+
+    @pytest.mark.parametrize("num_threads", [None, 1, 2])
+    def test_a_batch_in_one_array_is_the_lists_one_after_the_other(self, small, num_threads):
+        texts = ["low lower", "", "the newest<|endoftext|>", "", "lowest " * 40_000, "est"]
+        for specials in (None, ()):
+            ids, starts = small.encode_batch_to_array(texts, num_threads, special_tokens=specials)
+            assert (ids.dtype, starts.dtype, len(starts)) == (np.uint32, np.int64, len(texts) + 1)
+            parts = [ids[start:end].tolist() for start, end in itertools.pairwise(starts)]
+            assert parts == small.encode_batch(texts, special_tokens=specials)
+        ids, starts = small.encode_batch_to_array(iter(()))
+        assert ids.size == 0
+        assert starts.tolist() == [0]
 
     def test_a_single_text_is_no_batch(self, small):
         with pytest.raises(TypeError, match="texts must be a list of str, got a single str"):

@@ -176,6 +176,27 @@ impl Tokenizer {
         Ok(out)
     }
 
+    /// The ids of all texts in one NumPy array of uint32, without passing through Python integers, and an array of int64 that is one
+    /// longer than the batch: the ids of text `i` are `ids[starts[i]:starts[i + 1]]`.
+    #[pyo3(signature = (texts, num_threads=None, *, special_tokens=None))]
+    fn encode_batch_to_array<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        num_threads: Option<i64>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>)> {
+        let py = texts.py();
+        let specials = self.recognise(special_tokens)?;
+        let texts = strings(texts, "texts")?;
+        let texts = utf8s(&texts)?;
+        ids::expect_room(texts.len() * BATCH_BYTES)?;
+        let size_bytes = texts.iter().map(|text| text.len()).sum();
+        let threads = threads_for(size_bytes, num_threads)?;
+        let encode = |control: &Control| self.core.encode_batch_together(&texts, &specials, threads, control);
+        let (ids, starts) = run_sized(py, size_bytes, encode)?;
+        Ok((ids.into_pyarray(py), starts.into_pyarray(py)))
+    }
+
     /// The ids of a text that may go on: those that stay, and a list of what may come after them, as tiktoken's
     /// `encode_with_unstable` has it.
     #[pyo3(signature = (text, *, special_tokens=None))]

@@ -12,6 +12,8 @@ use crate::{memory, parallel};
 
 /// The bytes encoded between two looks at the control, and the least that is worth a thread.
 const CHUNK_BYTES: usize = 1 << 20;
+/// The bytes of several texts that one thread encodes in turn: starting one costs as much as encoding some kilobytes.
+const GROUP_BYTES: usize = CHUNK_BYTES / 4;
 
 impl Tokenizer {
     /// The ids of a text. Special tokens in it become their ids. A text of some megabytes is divided among
@@ -122,6 +124,53 @@ impl Tokenizer {
         Ok(results)
     }
 
+    /// The ids of all texts one after the other, and where each begins among them, and at last where all end.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_batch_together<S: AsRef<str> + Sync>(
+        &self,
+        texts: &[S],
+        specials: &Recognised,
+        num_threads: usize,
+        control: &Control,
+    ) -> Result<(Vec<u32>, Vec<i64>)> {
+        let num_bytes = texts.iter().map(|text| text.as_ref().len()).sum::<usize>();
+        control.begin("encode", num_bytes as u64);
+        let mut starts: Vec<i64> = memory::filled(0, texts.len() + 1)?;
+        let mut ids = Vec::new();
+        memory::reserve_by_guess(&mut ids, num_bytes / 2 + 1);
+        prefer_huge_pages(&mut ids);
+        let groups = groups(pieces(self.cutter(specials), texts)?, GROUP_BYTES);
+        parallel::for_each_in_order(
+            num_threads.min(groups.len()),
+            groups.len(),
+            || CacheGuard::new(self),
+            |cache, index, group: &mut Group| {
+                group.clear();
+                for (text, range) in &groups[index] {
+                    let Group { ids, ends } = group;
+                    self.encode_chunk(texts[*text].as_ref(), range.clone(), specials, cache.cache(), ids, control)?;
+                    memory::push(ends, (*text, ids.len()))?;
+                }
+                Ok(())
+            },
+            |group| {
+                let before = ids.len();
+                memory::append(&mut ids, &group.ids)?;
+                for &(text, end) in &group.ends {
+                    starts[text + 1] = (before + end).cast_signed() as i64; // that of a text's last piece remains
+                }
+                Ok(())
+            },
+        )?;
+        // A text without pieces, an empty one, ends where the one before it does.
+        for index in 1..starts.len() {
+            starts[index] = starts[index].max(starts[index - 1]);
+        }
+        Ok((ids, starts))
+    }
+
     /// Appends the ids of a document to `out`; the number of special tokens among them is returned.
     pub(crate) fn encode_document(
         &self,
@@ -159,8 +208,43 @@ impl Tokenizer {
     }
 }
 
+/// A text by its index, and a part of it.
+type Piece = (usize, Range<usize>);
+
+/// The ids of some pieces, and where those of each end, with the index of its text.
+#[derive(Default)]
+struct Group {
+    ids: Vec<u32>,
+    ends: Vec<(usize, usize)>,
+}
+
+impl Group {
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.ends.clear();
+    }
+}
+
+/// Neighbouring pieces together until they have as many bytes.
+fn groups(pieces: Vec<Piece>, num_bytes: usize) -> Vec<Vec<Piece>> {
+    let mut groups: Vec<Vec<Piece>> = Vec::new();
+    let mut room = 0;
+    for piece in pieces {
+        let length = piece.1.len();
+        match groups.last_mut() {
+            Some(group) if room > 0 => group.push(piece),
+            _ => {
+                room = num_bytes;
+                groups.push(vec![piece]);
+            }
+        }
+        room = room.saturating_sub(length.max(1));
+    }
+    groups
+}
+
 /// The texts by index, large ones in several pieces.
-fn pieces<S: AsRef<str>>(cutter: Cutter<'_>, texts: &[S]) -> Result<Vec<(usize, Range<usize>)>> {
+fn pieces<S: AsRef<str>>(cutter: Cutter<'_>, texts: &[S]) -> Result<Vec<Piece>> {
     let mut pieces = memory::with_capacity(texts.len())?;
     for (index, text) in texts.iter().enumerate() {
         for range in chunks(cutter, text.as_ref().as_bytes(), CHUNK_BYTES) {

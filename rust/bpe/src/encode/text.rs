@@ -119,8 +119,28 @@ mod tests {
             let control = Control::new();
             assert!(tokenizer.encode(&text, num_threads, &control).unwrap() == expected[0]);
             assert!(tokenizer.encode_batch(&texts, tokenizer.specials(), num_threads, &control).unwrap() == expected);
+            let (ids, starts) =
+                tokenizer.encode_batch_together(&texts, tokenizer.specials(), num_threads, &Control::new()).unwrap();
+            assert_eq!(starts.len(), texts.len() + 1);
+            let part = |index: usize| &ids[starts[index] as usize..starts[index + 1] as usize];
+            assert!((0..texts.len()).all(|index| part(index) == expected[index]) && ids.len() == starts[4] as usize);
             assert_eq!(control.progress().done, texts.iter().map(|text| text.len() as u64).sum::<u64>());
         }
+    }
+
+    #[test]
+    fn many_short_texts_together_are_each_by_itself() {
+        let tokenizer = tokenizer("gpt2");
+        let texts: Vec<String> = (0..40_000).map(|number| PIECES[number % 17].repeat(number % 5)).collect();
+        for num_threads in [1, 2] {
+            let (ids, starts) =
+                tokenizer.encode_batch_together(&texts, tokenizer.specials(), num_threads, &Control::new()).unwrap();
+            for (text, range) in texts.iter().zip(starts.windows(2)) {
+                assert_eq!(ids[range[0] as usize..range[1] as usize], by_definition(&tokenizer, text));
+            }
+        }
+        let nothing = tokenizer.encode_batch_together(&[""; 0], tokenizer.specials(), 2, &Control::new()).unwrap();
+        assert_eq!(nothing, (vec![], vec![0]));
     }
 
     #[test]
