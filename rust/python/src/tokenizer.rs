@@ -33,6 +33,9 @@ pub(crate) struct Tokenizer {
 /// About how much memory a batch takes for each text, whatever its size: measured, 190 bytes.
 const BATCH_BYTES: usize = 256;
 
+/// The ids of a batch, and where each text begins among them.
+type IdsAndStarts<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
+
 /// The special tokens that a call recognises.
 enum Specials<'t> {
     Fixed(&'t Recognised),
@@ -184,7 +187,7 @@ impl Tokenizer {
         texts: &Bound<'py, PyAny>,
         num_threads: Option<i64>,
         special_tokens: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>)> {
+    ) -> PyResult<IdsAndStarts<'py>> {
         let py = texts.py();
         let specials = self.recognise(special_tokens)?;
         let texts = strings(texts, "texts")?;
@@ -194,6 +197,7 @@ impl Tokenizer {
         let threads = threads_for(size_bytes, num_threads)?;
         let encode = |control: &Control| self.core.encode_batch_together(&texts, &specials, threads, control);
         let (ids, starts) = run_sized(py, size_bytes, encode)?;
+        let starts: Vec<i64> = starts.into_iter().map(|start| start.cast_signed() as i64).collect();
         Ok((ids.into_pyarray(py), starts.into_pyarray(py)))
     }
 

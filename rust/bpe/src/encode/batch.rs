@@ -134,10 +134,10 @@ impl Tokenizer {
         specials: &Recognised,
         num_threads: usize,
         control: &Control,
-    ) -> Result<(Vec<u32>, Vec<i64>)> {
+    ) -> Result<(Vec<u32>, Vec<usize>)> {
         let num_bytes = texts.iter().map(|text| text.as_ref().len()).sum::<usize>();
         control.begin("encode", num_bytes as u64);
-        let mut starts: Vec<i64> = memory::filled(0, texts.len() + 1)?;
+        let mut starts: Vec<usize> = memory::filled(0, texts.len() + 1)?;
         let mut ids = Vec::new();
         memory::reserve_by_guess(&mut ids, num_bytes / 2 + 1);
         prefer_huge_pages(&mut ids);
@@ -159,7 +159,7 @@ impl Tokenizer {
                 let before = ids.len();
                 memory::append(&mut ids, &group.ids)?;
                 for &(text, end) in &group.ends {
-                    starts[text + 1] = (before + end).cast_signed() as i64; // that of a text's last piece remains
+                    starts[text + 1] = before + end; // that of a text's last piece remains
                 }
                 Ok(())
             },

@@ -122,8 +122,8 @@ mod tests {
             let (ids, starts) =
                 tokenizer.encode_batch_together(&texts, tokenizer.specials(), num_threads, &Control::new()).unwrap();
             assert_eq!(starts.len(), texts.len() + 1);
-            let part = |index: usize| &ids[starts[index] as usize..starts[index + 1] as usize];
-            assert!((0..texts.len()).all(|index| part(index) == expected[index]) && ids.len() == starts[4] as usize);
+            let part = |index: usize| &ids[starts[index]..starts[index + 1]];
+            assert!((0..texts.len()).all(|index| part(index) == expected[index]) && ids.len() == starts[4]);
             assert_eq!(control.progress().done, texts.iter().map(|text| text.len() as u64).sum::<u64>());
         }
     }
@@ -136,7 +136,7 @@ mod tests {
             let (ids, starts) =
                 tokenizer.encode_batch_together(&texts, tokenizer.specials(), num_threads, &Control::new()).unwrap();
             for (text, range) in texts.iter().zip(starts.windows(2)) {
-                assert_eq!(ids[range[0] as usize..range[1] as usize], by_definition(&tokenizer, text));
+                assert_eq!(ids[range[0]..range[1]], by_definition(&tokenizer, text));
             }
         }
         let nothing = tokenizer.encode_batch_together(&[""; 0], tokenizer.specials(), 2, &Control::new()).unwrap();
