@@ -97,7 +97,7 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
     rows = -(-len(comparisons) // columns)
     most = max(sum("first_s" in results[0] for results in one.runs.values()) for one in comparisons)
     figure, grid = pyplot.subplots(
-        rows, columns, figsize=(6.2 * columns, rows * (0.9 + 0.27 * most)), squeeze=False, layout="constrained"
+        rows, columns, figsize=(6.2 * columns, rows * (1.05 + 0.27 * most)), squeeze=False, layout="constrained"
     )
     for axes in grid.flat[len(comparisons) :]:
         axes.remove()
@@ -116,9 +116,9 @@ def draw(axes: Any, one: Comparison) -> None:
     labels = [tool if timed[tool]["status"] == "ok" else f"{tool} (wrong)" for tool in tools]
     axes.barh(labels, speeds[1], color=colours, alpha=0.3, height=0.75)
     axes.barh(labels, speeds[0], color=colours, height=0.5)
-    for position, speed in enumerate(speeds[0]):
-        axes.annotate(f" {speed:.3g}", (max(speed, speeds[1][position]), position), va="center", fontsize=8)
-    axes.set_title(one.title, fontsize=9, loc="left")
+    for position, (first, again) in enumerate(zip(*speeds, strict=True)):
+        axes.annotate(f" {first:.3g}, {again:.3g}", (max(first, again), position), va="center", fontsize=8)
+    axes.set_title(one.title.replace(": ", ":\n", 1), fontsize=9, loc="left")
     axes.set_xlabel("MB/s: first pass (dark), same input again (pale)", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.margins(x=0.12)
