@@ -1,6 +1,7 @@
 """What holds for all tests: shapes checked at run time, repeatable property tests, `gpu` tests where there is one."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,9 @@ except ModuleNotFoundError:  # the tests of the tokenizer run without the extra 
 
 # Tiny tensors gain nothing from a second thread, and lose a lot to it on a busy machine. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Ignored where tests run in the background; what they start would ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports them; the hook stays for the session. Configurations are left out: they check themselves,
 # and their own messages are what users see.

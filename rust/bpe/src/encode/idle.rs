@@ -26,7 +26,12 @@ impl<'t> CacheGuard<'t> {
         // `try_lock`: in a forked child a lock may be held by a thread that does not exist there.
         let idle = &tokenizer.idle;
         let warm = idle.0.iter().find_map(|place| place.try_lock().ok()?.take());
-        Self { idle, cache: Some(warm.unwrap_or_else(Cache::new)) }
+        let new = || {
+            let mut cache = Cache::new();
+            tokenizer.seeds.sow(&mut cache.near);
+            cache
+        };
+        Self { idle, cache: Some(warm.unwrap_or_else(new)) }
     }
 
     pub(super) fn cache(&mut self) -> &mut Cache {

@@ -14,6 +14,7 @@ mod pairs;
 mod pending;
 mod pieces;
 mod recognised;
+mod seeds;
 mod stream;
 mod text;
 mod unstable;
@@ -31,6 +32,7 @@ pub(crate) use self::levels::Subwords;
 use self::merge::MergeTable;
 use self::pieces::Joints;
 pub use self::recognised::Recognised;
+use self::seeds::Seeds;
 pub use self::stream::StreamEncoder;
 use self::unstable::ByBytes;
 pub use self::unstable::Unfinished;
@@ -63,6 +65,7 @@ pub struct Tokenizer {
     longest_never_made: usize,
     joints: Joints,
     by_bytes: ByBytes,
+    seeds: Seeds,
     idle: IdleCaches,
 }
 
@@ -89,6 +92,8 @@ impl Tokenizer {
         let products = || merges.iter().filter_map(|merge| vocab.bytes(merge.product));
         let levels = Levels::new(&table, products())?;
         let joints = Joints::new(products());
+        let bytes: Vec<u8> = (0..=255).collect();
+        let seeds = Seeds::new(&table, bytes.chunks(1).chain(products()))?;
         let only_special = only_special(&vocab, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
         Ok(Self {
@@ -104,6 +109,7 @@ impl Tokenizer {
             longest_never_made: 0,
             joints,
             by_bytes: ByBytes::default(),
+            seeds,
             idle: IdleCaches::default(),
         })
     }
@@ -122,7 +128,9 @@ impl Tokenizer {
         let tokens = ids.iter().filter(|id| !self.is_only_special(**id));
         self.never_made = tokens.filter_map(|&id| Some((self.vocab.bytes(id)?.to_vec(), id))).collect();
         self.longest_never_made = self.never_made.keys().map(Vec::len).max().unwrap_or(0);
-        Self { ignore_merges: true, idle: IdleCaches::default(), ..self }
+        let never_made = &self.never_made;
+        let seeds = self.seeds.without(|token| never_made.contains_key(token));
+        Self { ignore_merges: true, seeds, idle: IdleCaches::default(), ..self }
     }
 
     /// The tokens that the merges do not make of their bytes.

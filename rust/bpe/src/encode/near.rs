@@ -3,7 +3,7 @@
 //! It never grows: where a pretoken would stand is known from its hash alone, without a look at the table.
 
 use super::cache::{Bucket, Entry};
-use crate::raw::zeroed::{CacheLines, Zeroed};
+use crate::raw::zeroed::{CacheLines, HUGE_PAGE, Zeroed};
 
 /// 512 KiB: half of what the smallest second-level caches hold.
 const NUM_BUCKETS: usize = 1 << 13;
@@ -21,7 +21,8 @@ pub(crate) struct NearTable {
 }
 
 impl NearTable {
-    pub(super) const BYTES: usize = size_of::<Buckets>();
+    /// With what is left of its huge page.
+    pub(super) const BYTES: usize = size_of::<Buckets>().next_multiple_of(HUGE_PAGE);
 
     pub(super) fn new() -> Self {
         Self { buckets: Zeroed::new(NUM_BUCKETS).unwrap_or_default(), num_inserted: 0 }

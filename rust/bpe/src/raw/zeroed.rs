@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use memmap2::MmapMut;
 
 /// The size of a huge page where there are any, and where they must begin.
-const HUGE_PAGE: usize = 1 << 21;
+pub(crate) const HUGE_PAGE: usize = 1 << 21;
 
 /// Asks for huge pages behind the values of a large vector: to touch a page for the first time takes as long as to
 /// encode some kilobytes, and there are 500 times fewer of them. Only a hint.
@@ -65,6 +65,8 @@ impl<T: AllZero> Zeroed<T> {
     pub(crate) fn new(length: usize) -> Option<Self> {
         const { assert!(align_of::<T>() <= HUGE_PAGE) };
         let size_bytes = length.checked_mul(size_of::<T>())?;
+        // Whole huge pages behind where the array begins: the last of them would be small ones if it were cut short.
+        let size_bytes = size_bytes.checked_next_multiple_of(HUGE_PAGE)?;
         let map = MmapMut::map_anon(size_bytes.checked_add(HUGE_PAGE)?).ok()?;
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage); // where there are none, small ones serve
