@@ -11,6 +11,9 @@ use crate::memory;
 /// The greatest number of threads that is ever started, whatever is asked for.
 pub(crate) const MAX_THREADS: usize = 1 << 10;
 
+/// The stack of a thread and what it needs to begin with.
+const THREAD_BYTES: usize = 3 << 20;
+
 /// A rayon pool whose threads have ended when it is dropped. By itself rayon lets them end whenever they may, and
 /// Python warns of a fork while any is left.
 struct Pool {
@@ -19,8 +22,10 @@ struct Pool {
 }
 
 impl Pool {
-    /// `None` where the system grants no threads.
+    /// `None` where the system grants no threads, or hardly any memory: C's library ends a process that has none for a
+    /// thread that has begun.
     fn start(num_threads: usize) -> Option<Self> {
+        memory::expect_room(num_threads * THREAD_BYTES).ok()?;
         let mut threads = Vec::new();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(num_threads)

@@ -61,10 +61,18 @@ pub(crate) struct Zeroed<T> {
 }
 
 impl<T: AllZero> Zeroed<T> {
-    /// `None` if there is no memory for it.
+    /// `None` if there is no memory for it. Whoever fills a quarter of a huge page gets one.
     pub(crate) fn new(length: usize) -> Option<Self> {
-        const { assert!(align_of::<T>() <= HUGE_PAGE) };
-        let size_bytes = length.checked_mul(size_of::<T>())?;
+        const { assert!(align_of::<T>() <= 1 << 12, "that of a page") };
+        let size_bytes = length.checked_mul(size_of::<T>())?.max(1);
+        if size_bytes < HUGE_PAGE / 4 {
+            return Some(Self {
+                map: Some(MmapMut::map_anon(size_bytes).ok()?),
+                start: 0,
+                length,
+                values: PhantomData,
+            });
+        }
         // Whole huge pages behind where the array begins: the last of them would be small ones if it were cut short.
         let size_bytes = size_bytes.checked_next_multiple_of(HUGE_PAGE)?;
         let map = MmapMut::map_anon(size_bytes.checked_add(HUGE_PAGE)?).ok()?;
@@ -114,12 +122,15 @@ mod tests {
 
     #[test]
     fn holds_zeros_and_then_what_is_written() {
-        let mut array = Zeroed::<[u128; 2]>::new(100_000).unwrap();
-        assert_eq!(array.len(), 100_000);
-        assert!(array.iter().all(|value| *value == [0, 0]));
-        array[99_999] = [1, 2];
-        array[0] = [3, 4];
-        assert_eq!((array[0], array[1], array[99_999]), ([3, 4], [0, 0], [1, 2]));
+        for length in [2, 1_000, 100_000] {
+            let mut array = Zeroed::<[u128; 2]>::new(length).unwrap();
+            assert_eq!(array.len(), length);
+            assert!(array.iter().all(|value| *value == [0, 0]));
+            array[length - 1] = [1, 2];
+            array[0] = [3, 4];
+            assert_eq!((array[0], array[length - 1]), ([3, 4], [1, 2]));
+            assert!(array[1..length - 1].iter().all(|value| *value == [0, 0]));
+        }
     }
 
     #[test]
@@ -127,5 +138,6 @@ mod tests {
         assert!(Zeroed::<u128>::new(usize::MAX / 2).is_none());
         assert!(Zeroed::<u128>::new(1 << 59).is_none());
         assert!(Zeroed::<u128>::default().is_empty());
+        assert!(Zeroed::<u128>::new(0).unwrap().is_empty());
     }
 }
