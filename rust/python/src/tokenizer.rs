@@ -1,5 +1,6 @@
 //! Class `Tokenizer`: an immutable vocabulary that any number of threads may use.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -164,14 +165,9 @@ impl Tokenizer {
         special_tokens: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let py = texts.py();
-        let specials = self.recognise(special_tokens)?;
-        let texts = strings(texts, "texts")?;
-        let texts = utf8s(&texts)?;
-        ids::expect_room(texts.len() * BATCH_BYTES)?;
-        let size_bytes = texts.iter().map(|text| text.len()).sum();
-        let threads = threads_for(size_bytes, num_threads)?;
-        let encode = |control: &Control| self.core.encode_batch(&texts, &specials, threads, control);
-        let batch = run_sized(py, size_bytes, encode)?;
+        let batch = self.with_batch(texts, num_threads, special_tokens, |texts, specials, threads, control| {
+            self.core.encode_batch(texts, specials, threads, control)
+        })?;
         let out = PyList::empty(py);
         for ids in &batch {
             out.append(self.ids.list(py, ids)?)?;
@@ -179,8 +175,8 @@ impl Tokenizer {
         Ok(out)
     }
 
-    /// The ids of all texts in one NumPy array of uint32, without passing through Python integers, and an array of int64 that is one
-    /// longer than the batch: the ids of text `i` are `ids[starts[i]:starts[i + 1]]`.
+    /// The ids of all texts in one NumPy array of uint32, without passing through Python integers, and an array of int64
+    /// that is one longer than the batch: the ids of text `i` are `ids[starts[i]:starts[i + 1]]`.
     #[pyo3(signature = (texts, num_threads=None, *, special_tokens=None))]
     fn encode_batch_to_array<'py>(
         &self,
@@ -189,14 +185,10 @@ impl Tokenizer {
         special_tokens: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<IdsAndStarts<'py>> {
         let py = texts.py();
-        let specials = self.recognise(special_tokens)?;
-        let texts = strings(texts, "texts")?;
-        let texts = utf8s(&texts)?;
-        ids::expect_room(texts.len() * BATCH_BYTES)?;
-        let size_bytes = texts.iter().map(|text| text.len()).sum();
-        let threads = threads_for(size_bytes, num_threads)?;
-        let encode = |control: &Control| self.core.encode_batch_together(&texts, &specials, threads, control);
-        let (ids, starts) = run_sized(py, size_bytes, encode)?;
+        let (ids, starts) =
+            self.with_batch(texts, num_threads, special_tokens, |texts, specials, threads, control| {
+                self.core.encode_batch_together(texts, specials, threads, control)
+            })?;
         let starts: Vec<i64> = starts.into_iter().map(|start| start.cast_signed() as i64).collect();
         Ok((ids.into_pyarray(py), starts.into_pyarray(py)))
     }
@@ -395,6 +387,24 @@ impl Tokenizer {
         let text = utf8(text)?;
         let threads = threads_for(text.len(), num_threads)?;
         run_sized(py, text.len(), |control| self.core.encode_with(&text, specials, threads, control))
+    }
+
+    /// Does with the texts of a batch, the special tokens and the number of threads what `work` does, without the GIL.
+    fn with_batch<T: Send>(
+        &self,
+        texts: &Bound<'_, PyAny>,
+        num_threads: Option<i64>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        work: impl FnOnce(&[Cow<'_, str>], &Recognised, usize, &Control) -> bpe::Result<T> + Send,
+    ) -> PyResult<T> {
+        let py = texts.py();
+        let specials = self.recognise(special_tokens)?;
+        let texts = strings(texts, "texts")?;
+        let texts = utf8s(&texts)?;
+        ids::expect_room(texts.len() * BATCH_BYTES)?;
+        let size_bytes = texts.iter().map(|text| text.len()).sum();
+        let threads = threads_for(size_bytes, num_threads)?;
+        run_sized(py, size_bytes, |control| work(&texts, &specials, threads, control))
     }
 
     fn recognise(&self, tokens: Option<&Bound<'_, PyAny>>) -> PyResult<Specials<'_>> {
