@@ -10,8 +10,10 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
-use super::cache::{Cache, Key};
+use super::cache::Cache;
 use super::merge::MergeTable;
+use super::near::MAX_IDS;
+use super::table::Key;
 use crate::control::Control;
 use crate::error::Result;
 use crate::memory::{append, reserve};
@@ -88,14 +90,21 @@ impl Subwords {
         }
         let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], symbols, control) };
         let key = key | WORD;
-        let cache = &mut cache.short;
         let hash = key.hash();
-        if let Some(places) = cache.find(hash, key) {
-            return append(symbols, cache.ids(&places));
+        if let Some(places) = cache.short.find(hash, key) {
+            return match cache.short.range_apart(&places) {
+                None => append(symbols, &places[..places[MAX_IDS] as usize]),
+                Some(range) => {
+                    reserve(symbols, range.length as usize)?;
+                    symbols.extend(cache.short.apart().ids(range));
+                    Ok(())
+                }
+            };
         }
         let first = symbols.len();
         self.table.encode(&text[range], symbols, control)?;
-        cache.insert(hash, key, &symbols[first..]);
+        cache.short.learn(hash, key, &symbols[first..]);
+        cache.make_room();
         Ok(())
     }
 }

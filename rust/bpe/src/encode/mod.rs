@@ -1,5 +1,6 @@
 //! text -> segments -> pretokens -> ids, and back.
 
+mod apart;
 mod batch;
 mod cache;
 mod file;
@@ -8,6 +9,7 @@ mod lane;
 mod levels;
 mod lockstep;
 mod long;
+mod made;
 mod merge;
 mod near;
 mod pairs;
@@ -15,15 +17,20 @@ mod pending;
 mod pieces;
 mod recognised;
 mod seeds;
+mod shared;
 mod stream;
+mod table;
 mod text;
 mod unstable;
 mod waiting;
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
-pub use self::cache::CACHE_BYTES;
 pub(crate) use self::cache::Cache;
+use self::cache::SharedTables;
+pub use self::cache::{CACHE_BYTES, SHARED_CACHE_BYTES};
 pub use self::file::FileStats;
 pub(crate) use self::idle::CacheGuard;
 use self::idle::IdleCaches;
@@ -66,6 +73,7 @@ pub struct Tokenizer {
     joints: Joints,
     by_bytes: ByBytes,
     seeds: Seeds,
+    shared: Arc<SharedTables>,
     idle: IdleCaches,
 }
 
@@ -92,8 +100,7 @@ impl Tokenizer {
         let products = || merges.iter().filter_map(|merge| vocab.bytes(merge.product));
         let levels = Levels::new(&table, products())?;
         let joints = Joints::new(products());
-        let bytes: Vec<u8> = (0..=255).collect();
-        let seeds = Seeds::new(&table, bytes.chunks(1).chain(products()))?;
+        let (seeds, known) = Seeds::new(&vocab, &table)?;
         let only_special = only_special(&vocab, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
         Ok(Self {
@@ -110,6 +117,7 @@ impl Tokenizer {
             joints,
             by_bytes: ByBytes::default(),
             seeds,
+            shared: Arc::new(SharedTables::new(known)),
             idle: IdleCaches::default(),
         })
     }
@@ -128,9 +136,10 @@ impl Tokenizer {
         let tokens = ids.iter().filter(|id| !self.is_only_special(**id));
         self.never_made = tokens.filter_map(|&id| Some((self.vocab.bytes(id)?.to_vec(), id))).collect();
         self.longest_never_made = self.never_made.keys().map(Vec::len).max().unwrap_or(0);
-        let never_made = &self.never_made;
-        let seeds = self.seeds.without(|token| never_made.contains_key(token));
-        Self { ignore_merges: true, seeds, idle: IdleCaches::default(), ..self }
+        let is_used = Arc::strong_count(&self.shared) > 1;
+        // What caches have learnt may be something else now.
+        let shared = if is_used { Arc::default() } else { self.shared };
+        Self { ignore_merges: true, shared, idle: IdleCaches::default(), ..self }
     }
 
     /// The tokens that the merges do not make of their bytes.

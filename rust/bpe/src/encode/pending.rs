@@ -8,11 +8,12 @@
 #![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
 
 use super::Tokenizer;
-use super::cache::{Cache, Key, ShortTable, look_up};
+use super::cache::Cache;
 use super::lockstep::WORDS_AT_A_TIME;
-use super::near::NearTable;
+use super::near::{NearTable, look_up};
 use super::pieces::encode_through_window;
-use super::waiting::{BLOCK, CAPACITY, Missed, Waiting};
+use super::table::Key;
+use super::waiting::{BLOCK, CAPACITY, List, Missed, Waiting};
 use crate::control::Control;
 use crate::error::Result;
 use crate::memory::append;
@@ -158,7 +159,7 @@ impl<'a> Pending<'a> {
         if num_missed > 0 {
             waiting.merge_missed(simd, &self.tokenizer.table)?;
         }
-        waiting.write(self.out)?;
+        waiting.write(self.cache.short.apart(), self.cache.long.apart(), self.out)?;
         self.remember();
         Ok(())
     }
@@ -207,48 +208,58 @@ impl<'a> Pending<'a> {
     fn look_for(&mut self, num_rare: usize) -> Result<()> {
         let Self { tokenizer, text, start, .. } = *self;
         let Cache { near, short, long, waiting, .. } = &mut *self.cache;
+        let (short_lines, long_lines) = (short.lines(), long.lines());
         for &place in &waiting.rare[..num_rare] {
-            short.prefetch(waiting.hashes[usize::from(place)]);
+            let (key, hash) = (waiting.keys[usize::from(place)], waiting.hashes[usize::from(place)]);
+            if key == NO_KEY { long_lines.prefetch(hash) } else { short_lines.prefetch(hash) }
         }
         for index in 0..num_rare {
             let place = usize::from(waiting.rare[index]);
             let (key, hash) = (waiting.keys[place], waiting.hashes[place]);
             if key == NO_KEY {
                 let key = word_key::pack_long(text, &waiting.range(start, place)).expect("has been packed before");
-                if let Some(entry) = long.find(hash, key) {
-                    waiting.put_apart(place, long.ids(&entry))?;
+                if let Some((entry, _)) = long_lines.find(hash, key) {
+                    if let Some(ids) = long.range_apart(&entry) {
+                        waiting.put_apart(place, List::Long, long.apart(), ids);
+                    } else {
+                        let [ids @ .., length] = entry;
+                        waiting.put_fresh(place, &ids[..length as usize])?;
+                    }
                 } else {
-                    let apart = waiting.put_apart(place, &[])?;
-                    waiting.missed_long.push(Missed { apart, hash, key });
+                    let number = waiting.put_fresh(place, &[])?;
+                    waiting.missed_long.push(Missed { number, hash, key });
                 }
-            } else if let Some(entry) = short.find(hash, key) {
-                if entry[ShortTable::INLINE] as usize <= ShortTable::INLINE {
+            } else if let Some((entry, was_met)) = short_lines.find(hash, key) {
+                if let Some(ids) = short.range_apart(&entry) {
+                    waiting.put_apart(place, List::Short, short.apart(), ids);
+                } else {
                     let num_found = waiting.num_found;
                     waiting.found[num_found + place] = entry;
-                    near.put(hash, (key, entry));
-                } else {
-                    waiting.put_apart(place, short.ids(&entry))?;
+                    if was_met {
+                        near.put(hash, (key, entry));
+                    }
                 }
             } else if let Some(id) = tokenizer.token_of(&text[waiting.range(start, place)]) {
-                waiting.put_apart(place, &[id])?;
+                waiting.put_fresh(place, &[id])?;
             } else {
-                let apart = waiting.put_apart(place, &[])?;
-                waiting.missed.push(Missed { apart, hash, key });
+                let number = waiting.put_fresh(place, &[])?;
+                waiting.missed.push(Missed { number, hash, key });
             }
         }
         Ok(())
     }
 
-    /// Puts into the tables what was merged. Only now: it may drive out what was found there.
+    /// Puts into the tables what was merged.
     fn remember(&mut self) {
         let Cache { short, long, waiting, .. } = &mut *self.cache;
         for missed in &waiting.missed {
-            short.insert(missed.hash, missed.key, waiting.ids_of(missed));
+            short.learn(missed.hash, missed.key, waiting.ids_of(missed));
         }
         for missed in &waiting.missed_long {
-            long.insert(missed.hash, missed.key, waiting.ids_of(missed));
+            long.learn(missed.hash, missed.key, waiting.ids_of(missed));
         }
         waiting.clear();
+        self.cache.make_room();
     }
 
     /// One that has no entry in the cache, after all that wait.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::MmapMut;
 
@@ -30,7 +31,7 @@ pub(crate) fn prefer_huge_pages<T>(values: &mut Vec<T>) {
 ///
 /// # Safety
 /// They must be.
-pub(crate) unsafe trait AllZero: Copy {}
+pub(crate) unsafe trait AllZero {}
 
 // SAFETY: 0.
 unsafe impl AllZero for u32 {}
@@ -38,6 +39,10 @@ unsafe impl AllZero for u32 {}
 unsafe impl AllZero for u64 {}
 // SAFETY: 0.
 unsafe impl AllZero for u128 {}
+// SAFETY: that of 0.
+unsafe impl AllZero for AtomicU32 {}
+// SAFETY: that of 0.
+unsafe impl AllZero for AtomicU64 {}
 // SAFETY: the values of its elements.
 unsafe impl<T: AllZero, const N: usize> AllZero for [T; N] {}
 // SAFETY: the values of its parts; what is between them has none.
