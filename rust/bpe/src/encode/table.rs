@@ -71,7 +71,9 @@ impl Key for [u128; 2] {
 const LINE: usize = 8;
 type Line = CacheLines<[AtomicU64; LINE]>;
 
-/// The least cache lines.
+/// The lines that are looked at: when every other entry of a table is taken, one key in a hundred finds no room on any.
+const PROBED: usize = 4;
+/// The least lines.
 const MIN_LINES: usize = 1 << 14;
 /// The ids that stand apart for each of the most lines.
 const APART: usize = 8;
@@ -177,7 +179,7 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
     }
 
     fn put(&self, hash: u32, key: K, places: &[u32; PLACES]) {
-        for entry in self.lines().both(hash).flat_map(|line| line.chunks_exact(Self::ENTRY)) {
+        for entry in self.lines().all(hash).flat_map(|line| line.chunks_exact(Self::ENTRY)) {
             let last_of_key = &entry[Self::LAST_OF_KEY];
             let claim = last_of_key.compare_exchange(FREE, CLAIMED, Ordering::Relaxed, Ordering::Acquire);
             if let Err(last) = claim {
@@ -208,8 +210,8 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
 
     fn put_alone(&mut self, hash: u32, key: K, places: &[u32; PLACES]) {
         let index = self.lines().index(hash);
-        for index in [index, index ^ 1] {
-            let Some(CacheLines(line)) = self.lines.get_mut(index) else { return };
+        for other in 0..PROBED {
+            let Some(CacheLines(line)) = self.lines.get_mut(index ^ other) else { return };
             for entry in line.chunks_exact_mut(Self::ENTRY) {
                 if *entry[Self::LAST_OF_KEY].get_mut() == FREE {
                     let places = places.chunks_exact(2).map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32);
@@ -222,7 +224,7 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
         }
     }
 
-    /// Whether more of what is learnt would have to be forgotten than one in thirty: every other entry is taken.
+    /// Whether every other entry is taken.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         let is_full = self.num_entries.0.load(Ordering::Relaxed) > self.lines.len() * Self::WAYS / 2;
@@ -292,11 +294,11 @@ impl<'t, K: Key, const PLACES: usize> Lines<'t, K, PLACES> {
         hash as usize & self.lines.len().wrapping_sub(1)
     }
 
-    /// The two lines on which a key of this hash may stand, in the order in which they are filled.
+    /// The lines on which a key of this hash may stand, in the order in which they are filled.
     #[inline]
-    fn both(self, hash: u32) -> impl Iterator<Item = &'t [AtomicU64; LINE]> {
+    fn all(self, hash: u32) -> impl Iterator<Item = &'t [AtomicU64; LINE]> {
         let index = self.index(hash);
-        [index, index ^ 1].into_iter().filter_map(move |index| Some(&self.lines.get(index)?.0))
+        (0..PROBED).filter_map(move |other| Some(&self.lines.get(index ^ other)?.0))
     }
 
     /// Asks for what a key of this hash will need from memory; few need the line beside theirs.
@@ -310,17 +312,14 @@ impl<'t, K: Key, const PLACES: usize> Lines<'t, K, PLACES> {
     /// The places of a key, whose hash this is, and whether it was met before.
     #[inline]
     pub(super) fn find(self, hash: u32, key: K) -> Option<([u32; PLACES], bool)> {
-        let index = self.index(hash);
-        let CacheLines(own) = self.lines.get(index)?;
-        if let Some(found) = Self::find_in(own, key) {
-            return Some(found);
+        for line in self.all(hash) {
+            let found = Self::find_in(line, key);
+            let last = &line[LINE - Table::<K, PLACES>::ENTRY + Table::<K, PLACES>::LAST_OF_KEY];
+            if found.is_some() || last.load(Ordering::Relaxed) == FREE {
+                return found; // it would stand here
+            }
         }
-        let last = &own[LINE - Table::<K, PLACES>::ENTRY + Table::<K, PLACES>::LAST_OF_KEY];
-        if last.load(Ordering::Relaxed) == FREE {
-            return None; // it would stand here
-        }
-        let CacheLines(beside) = self.lines.get(index ^ 1)?;
-        Self::find_in(beside, key)
+        None
     }
 
     #[inline]
