@@ -32,10 +32,7 @@ impl Apart {
 
     /// The places of an entry: the number of ids in the last; before it the ids or, if they are too many, where they
     /// have been put. `None` if there was no room.
-    pub(super) fn places<const PLACES: usize>(
-        &self,
-        ids: impl ExactSizeIterator<Item = u32>,
-    ) -> Option<[u32; PLACES]> {
+    pub(super) fn places<const PLACES: usize>(&self, ids: impl ExactSizeIterator<Item = u32>) -> Option<[u32; PLACES]> {
         let mut places = [0; PLACES];
         places[PLACES - 1] = ids.len() as u32;
         if ids.len() < PLACES {

@@ -71,8 +71,8 @@ impl Key for [u128; 2] {
 const LINE: usize = 8;
 type Line = CacheLines<[AtomicU64; LINE]>;
 
-/// The lines that are looked at: when every other entry of a table is taken, one key in a hundred finds no room on any.
-const PROBED: usize = 4;
+/// The lines that may be looked at: of those that find no room, each is merged whenever it is met.
+const PROBED: usize = 8;
 /// The least lines.
 const MIN_LINES: usize = 1 << 14;
 /// The ids that stand apart for each of the most lines.
