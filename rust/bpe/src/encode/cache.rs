@@ -37,6 +37,11 @@ impl SharedTables {
     pub(super) fn new(short: ShortTable) -> Self {
         Self { short: Shared::new(short), long: Shared::new(Table::with_room(0)) }
     }
+
+    /// Whether anything was merged.
+    pub(super) fn have_learnt(&self) -> bool {
+        self.short.newest().has_learnt() || self.long.newest().has_learnt()
+    }
 }
 
 impl Default for SharedTables {

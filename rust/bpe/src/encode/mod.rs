@@ -103,7 +103,7 @@ impl Tokenizer {
         let (seeds, known) = Seeds::new(&vocab, &table)?;
         let only_special = only_special(&vocab, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
-        Ok(Self {
+        let tokenizer = Self {
             vocab,
             merges,
             table,
@@ -119,7 +119,9 @@ impl Tokenizer {
             seeds,
             shared: Arc::new(SharedTables::new(known)),
             idle: IdleCaches::default(),
-        })
+        };
+        drop(CacheGuard::new(&tokenizer)); // which leaves one that is ready, so that the first text is not the slowest
+        Ok(tokenizer)
     }
 
     /// With `ignore_merges`, a pretoken that is a token takes its id even if the merges would come to others, as in
@@ -136,10 +138,11 @@ impl Tokenizer {
         let tokens = ids.iter().filter(|id| !self.is_only_special(**id));
         self.never_made = tokens.filter_map(|&id| Some((self.vocab.bytes(id)?.to_vec(), id))).collect();
         self.longest_never_made = self.never_made.keys().map(Vec::len).max().unwrap_or(0);
-        let is_used = Arc::strong_count(&self.shared) > 1;
-        // What caches have learnt may be something else now.
-        let shared = if is_used { Arc::default() } else { self.shared };
-        Self { ignore_merges: true, shared, idle: IdleCaches::default(), ..self }
+        if self.shared.have_learnt() {
+            // Some of it may be something else now.
+            (self.shared, self.idle) = (Arc::default(), IdleCaches::default());
+        }
+        Self { ignore_merges: true, ..self }
     }
 
     /// The tokens that the merges do not make of their bytes.

@@ -97,6 +97,8 @@ pub(super) struct Table<K, const PLACES: usize> {
     lines: Zeroed<Line>,
     /// On a line of its own: it is written while all others are read.
     num_entries: CacheLines<AtomicUsize>,
+    /// Those of them that were there before any was learnt.
+    num_prepared: usize,
     apart: Arc<Apart>,
     /// Unless there was no memory for another one.
     may_be_renewed: AtomicBool,
@@ -127,6 +129,7 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
         Self {
             lines: Zeroed::new(num_lines).unwrap_or_default(),
             num_entries: CacheLines(AtomicUsize::new(0)),
+            num_prepared: 0,
             apart,
             may_be_renewed: AtomicBool::new(true),
             keys: PhantomData,
@@ -205,7 +208,13 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
     pub(super) fn prepare(&mut self, hash: u32, key: K, ids: &[u32]) {
         if let Some(places) = self.apart.places(ids.iter().copied()) {
             self.put_alone(hash, key, &places);
+            self.num_prepared = *self.num_entries.0.get_mut();
         }
+    }
+
+    /// Whether there is more than what was prepared.
+    pub(super) fn has_learnt(&self) -> bool {
+        self.num_entries.0.load(Ordering::Relaxed) > self.num_prepared
     }
 
     fn put_alone(&mut self, hash: u32, key: K, places: &[u32; PLACES]) {
@@ -395,9 +404,11 @@ mod tests {
     #[test]
     fn a_key_that_is_put_in_twice_stands_once() {
         let table = Short::with_room(0);
+        assert!(!table.has_learnt());
         for number in [7, 8, 7, 9, 9] {
             table.learn(key_of(number).hash(), key_of(number), &[number]);
         }
+        assert!(table.has_learnt());
         assert_eq!([7, 8, 9].map(|number| found(&table, key_of(number))), [7, 8, 9].map(|id| Some(vec![id])));
         assert_eq!(table.entries().count(), 3);
     }
