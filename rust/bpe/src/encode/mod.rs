@@ -15,10 +15,12 @@ mod pending;
 mod pieces;
 mod recognised;
 mod seeds;
+mod side_by_side;
 mod stream;
 mod text;
 mod unstable;
 mod waiting;
+mod windows;
 
 use rustc_hash::FxHashMap;
 

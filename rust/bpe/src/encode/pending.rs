@@ -11,8 +11,8 @@ use super::Tokenizer;
 use super::cache::{Cache, Key, ShortTable, look_up};
 use super::lockstep::WORDS_AT_A_TIME;
 use super::near::NearTable;
-use super::pieces::encode_through_window;
 use super::waiting::{BLOCK, CAPACITY, Missed, Waiting};
+use super::windows::encode_through_windows;
 use crate::control::Control;
 use crate::error::Result;
 use crate::memory::append;
@@ -265,7 +265,7 @@ impl<'a> Pending<'a> {
             return levels.encode(table, self.text, range, self.cache, self.out, self.control);
         }
         let length_of = |id| vocab.bytes(id).map_or(0, <[u8]>::len);
-        encode_through_window(table, length_of, &self.text[range], self.out, self.control)
+        encode_through_windows(table, length_of, &self.text[range], self.out, self.control)
     }
 }
 
