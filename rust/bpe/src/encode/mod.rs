@@ -13,6 +13,7 @@ mod near;
 mod pairs;
 mod pending;
 mod pieces;
+mod recent;
 mod recognised;
 mod seeds;
 mod side_by_side;
@@ -33,6 +34,7 @@ use self::levels::Levels;
 pub(crate) use self::levels::Subwords;
 use self::merge::MergeTable;
 use self::pieces::Joints;
+use self::recent::RecentPretokens;
 pub use self::recognised::Recognised;
 use self::seeds::Seeds;
 pub use self::stream::StreamEncoder;
@@ -69,6 +71,7 @@ pub struct Tokenizer {
     by_bytes: ByBytes,
     seeds: Seeds,
     idle: IdleCaches,
+    recent: RecentPretokens,
 }
 
 impl Tokenizer {
@@ -113,6 +116,7 @@ impl Tokenizer {
             by_bytes: ByBytes::default(),
             seeds,
             idle: IdleCaches::default(),
+            recent: RecentPretokens::default(),
         })
     }
 

@@ -257,7 +257,7 @@ impl<'a> Pending<'a> {
         self.flush()?;
         let range = self.end..end;
         self.skip_to(end);
-        let Tokenizer { table, levels, vocab, .. } = self.tokenizer;
+        let Tokenizer { table, levels, vocab, recent, .. } = self.tokenizer;
         if let Some(id) = self.tokenizer.token_of(&self.text[range.clone()]) {
             return append(self.out, &[id]);
         }
@@ -265,7 +265,9 @@ impl<'a> Pending<'a> {
             return levels.encode(table, self.text, range, self.cache, self.out, self.control);
         }
         let length_of = |id| vocab.bytes(id).map_or(0, <[u8]>::len);
-        encode_through_windows(table, length_of, &self.text[range], self.out, self.control)
+        let (pretoken, control) = (&self.text[range], self.control);
+        recent
+            .find_or_encode(pretoken, self.out, |out| encode_through_windows(table, length_of, pretoken, out, control))
     }
 }
 
