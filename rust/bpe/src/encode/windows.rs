@@ -20,9 +20,12 @@ use crate::error::Result;
 use crate::memory::append;
 
 /// The bytes of a window at first.
-const FIRST_WINDOW: usize = 31;
+const FIRST_WINDOW: usize = MAX_SYMBOLS;
 /// When that many bytes are one token, or have to be encoded again because of what follows them, it takes too long.
 const LAST_WINDOW: usize = 1 << 10;
+/// After a row most of whose windows could not be joined, as where tokens are long, that many times its length goes through
+/// one window after the other.
+const PATIENCE: usize = 8;
 
 /// Appends the ids of a long pretoken.
 ///
@@ -40,9 +43,9 @@ pub(super) fn encode_through_windows(
     }
     let mut row = Row::default();
     let window = Window { size: FIRST_WINDOW, more: 0, shown: &[], ids: Vec::new(), certain: (0, 0), fitting: None };
-    let mut taken = Taken { table, length_of, pretoken, control, first: out.len(), out, at: 0, window };
+    let mut taken = Taken { table, length_of, pretoken, control, first: out.len(), out, at: 0, rows_from: 0, window };
     while taken.at < pretoken.len() {
-        if taken.window.more == 0 && !taken.repeats_itself() {
+        if taken.window.more == 0 && taken.at >= taken.rows_from && !taken.repeats_itself() {
             taken.take_row(&mut row)?;
         } else {
             while taken.take_window()? {}
@@ -62,6 +65,8 @@ struct Taken<'a, L> {
     first: usize,
     /// Where the last one ends.
     at: usize,
+    /// From where on a row of windows is tried again.
+    rows_from: usize,
     window: Window<'a>,
 }
 
@@ -104,27 +109,42 @@ impl<L: Fn(u32) -> usize> Taken<'_, L> {
             }
             Some(_) => self.catch_up(row, 0)?,
         };
+        let mut num_joined = 0;
         while let Some(window) = joined {
-            joined = self.take_to_next(row, window)?;
+            joined = if self.take_to_next(row, window)? {
+                num_joined += 1;
+                Some(window + 1)
+            } else {
+                self.take_well_inside(row, window)?;
+                if window + 1 < row.num_windows() { self.catch_up(row, window + 1)? } else { None }
+            };
+        }
+        if num_joined < row.num_windows() / 2 {
+            self.rows_from = self.at + PATIENCE * (self.at - start);
         }
         Ok(())
     }
 
-    /// Takes over ids of a window, which has the token that comes next, until the same is true of another one; returns
-    /// which, if there is one.
-    fn take_to_next(&mut self, row: &Row, window: usize) -> Result<Option<usize>> {
-        if let Some((joint, ids)) = row.joint(window).filter(|(joint, _)| self.at <= joint.start) {
-            append(self.out, row.ids(window, self.at..joint.start))?;
-            append(self.out, ids)?;
-            self.at = joint.end;
-            return Ok(Some(window + 1));
-        }
-        let is_last = window + 1 == row.num_windows();
-        let is_end = is_last && row.end() == self.pretoken.len();
+    /// Takes over the ids from a window, which has the token that comes next, to the next window, for which the same is
+    /// true then; returns whether the two are joined.
+    fn take_to_next(&mut self, row: &Row, window: usize) -> Result<bool> {
+        let Some((joint, ids)) = row.joint(window).filter(|(joint, _)| self.at <= joint.start) else {
+            return Ok(false);
+        };
+        append(self.out, row.ids(window, self.at..joint.start))?;
+        append(self.out, ids)?;
+        self.at = joint.end;
+        Ok(true)
+    }
+
+    /// Takes over the ids of a window, which has the token that comes next, but for the last ones, which might change
+    /// with what follows.
+    fn take_well_inside(&mut self, row: &Row, window: usize) -> Result<()> {
+        let is_end = window + 1 == row.num_windows() && row.end() == self.pretoken.len();
         let end = if is_end { row.end() } else { row.border_well_inside(window).max(self.at) };
         append(self.out, row.ids(window, self.at..end))?;
         self.at = end;
-        if is_last { Ok(None) } else { self.catch_up(row, window + 1) }
+        Ok(())
     }
 
     /// Takes over one window after the other until the last token is one of a row's, at least as far on as the window
@@ -159,6 +179,7 @@ impl<L: Fn(u32) -> usize> Taken<'_, L> {
     fn take_window(&mut self) -> Result<bool> {
         let Self { table, pretoken, control, at, .. } = *self;
         let Window { size, more, shown, .. } = self.window;
+        control.check()?;
         if size + more > LAST_WINDOW {
             self.out.truncate(self.first);
             self.at = pretoken.len();
@@ -286,12 +307,37 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_cannot_be_joined_are_given_up_for_a_while() {
+        let choices: Vec<(u32, u32)> = [(0, 0)].into_iter().chain((3..9).map(|symbol| (symbol, symbol))).collect();
+        let (table, lengths) = merges_of(&choices);
+        let mut random = 1_u64;
+        let mut draw = |limit: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % limit
+        };
+        let mut pretoken = Vec::new();
+        for part in 0..6 {
+            // Runs of many lengths, and for as long runs of none.
+            while pretoken.len() < (part + 1) * 30_000 {
+                let length = if part % 2 == 0 { draw(60) } else { draw(3) };
+                pretoken.extend(std::iter::repeat_n(0, length as usize));
+                pretoken.push(draw(3) as u8);
+            }
+        }
+        let [by_windows, at_once] = both_ways(&table, &lengths, &pretoken);
+        assert_eq!(by_windows, at_once);
+    }
+
+    #[test]
     fn whoever_cancels_does_not_wait_for_the_end() {
         let control = Control::new();
         control.cancel();
         let (table, lengths) = merges_of(&[(0, 1)]);
-        let pretoken: Vec<u8> = (0..1_000_u32).map(|number| (number * number % 5 % 2) as u8).collect();
-        let encoded = encode_through_windows(&table, |id| lengths[id as usize], &pretoken, &mut Vec::new(), &control);
-        assert!(matches!(encoded, Err(crate::Error::Interrupted)));
+        let without_structure = (0..1_000_u32).map(|number| (number * number % 7 % 3) as u8).collect();
+        for pretoken in [vec![0; 1_000], without_structure] {
+            let length_of = |id: u32| lengths[id as usize];
+            let encoded = encode_through_windows(&table, length_of, &pretoken, &mut Vec::new(), &control);
+            assert!(matches!(encoded, Err(crate::Error::Interrupted)));
+        }
     }
 }
