@@ -15,14 +15,17 @@ mod near;
 mod pairs;
 mod pending;
 mod pieces;
+mod recent;
 mod recognised;
 mod seeds;
 mod shared;
+mod side_by_side;
 mod stream;
 mod table;
 mod text;
 mod unstable;
 mod waiting;
+mod windows;
 
 use std::sync::Arc;
 
@@ -38,6 +41,7 @@ use self::levels::Levels;
 pub(crate) use self::levels::Subwords;
 use self::merge::MergeTable;
 use self::pieces::Joints;
+use self::recent::RecentPretokens;
 pub use self::recognised::Recognised;
 use self::seeds::Seeds;
 pub use self::stream::StreamEncoder;
@@ -75,6 +79,7 @@ pub struct Tokenizer {
     seeds: Seeds,
     shared: Arc<SharedTables>,
     idle: IdleCaches,
+    recent: RecentPretokens,
 }
 
 impl Tokenizer {
@@ -119,6 +124,7 @@ impl Tokenizer {
             seeds,
             shared: Arc::new(SharedTables::new(known)),
             idle: IdleCaches::default(),
+            recent: RecentPretokens::default(),
         };
         drop(CacheGuard::new(&tokenizer)); // which leaves one that is ready, so that the first text is not the slowest
         Ok(tokenizer)

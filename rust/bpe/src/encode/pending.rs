@@ -11,9 +11,10 @@ use super::Tokenizer;
 use super::cache::Cache;
 use super::lockstep::WORDS_AT_A_TIME;
 use super::near::{NearTable, look_up};
-use super::pieces::encode_through_window;
+use super::recent;
 use super::table::Key;
 use super::waiting::{BLOCK, CAPACITY, List, Missed, Waiting};
+use super::windows::encode_through_windows;
 use crate::control::Control;
 use crate::error::Result;
 use crate::memory::append;
@@ -113,8 +114,11 @@ impl<'a> Pending<'a> {
     }
 
     fn put_long(&mut self, end: usize) -> Result<()> {
-        let Some(key) = word_key::pack_long(self.text, &(self.end..end)) else { return self.encode_whole(end) };
-        self.cache.waiting.hashes[self.length] = key.hash();
+        if let Some(key) = word_key::pack_long(self.text, &(self.end..end)) {
+            self.cache.waiting.hashes[self.length] = key.hash();
+        } else if end - self.end > recent::MAX_LEN {
+            return self.encode_whole(end);
+        }
         self.put(end)
     }
 
@@ -206,7 +210,7 @@ impl<'a> Pending<'a> {
     /// Finds rare pretokens in the large tables; those whose ids do not stand in `found` then stand apart.
     #[inline(always)]
     fn look_for(&mut self, num_rare: usize) -> Result<()> {
-        let Self { tokenizer, text, start, .. } = *self;
+        let Self { tokenizer, text, start, control, .. } = *self;
         let Cache { near, short, long, waiting, .. } = &mut *self.cache;
         let (short_lines, long_lines) = (short.lines(), long.lines());
         for &place in &waiting.rare[..num_rare] {
@@ -217,7 +221,11 @@ impl<'a> Pending<'a> {
             let place = usize::from(waiting.rare[index]);
             let (key, hash) = (waiting.keys[place], waiting.hashes[place]);
             if key == NO_KEY {
-                let key = word_key::pack_long(text, &waiting.range(start, place)).expect("has been packed before");
+                let range = waiting.range(start, place);
+                let Some(key) = word_key::pack_long(text, &range) else {
+                    waiting.put_encoded(place, |ids| tokenizer.encode_long(&text[range], ids, control))?;
+                    continue;
+                };
                 if let Some((entry, _)) = long_lines.find(hash, key) {
                     if let Some(ids) = long.range_apart(&entry) {
                         waiting.put_apart(place, List::Long, long.apart(), ids);
@@ -268,15 +276,24 @@ impl<'a> Pending<'a> {
         self.flush()?;
         let range = self.end..end;
         self.skip_to(end);
-        let Tokenizer { table, levels, vocab, .. } = self.tokenizer;
+        let Tokenizer { table, levels, .. } = self.tokenizer;
         if let Some(id) = self.tokenizer.token_of(&self.text[range.clone()]) {
-            return append(self.out, &[id]);
+            append(self.out, &[id])
+        } else if let Some(levels) = levels {
+            levels.encode(table, self.text, range, self.cache, self.out, self.control)
+        } else {
+            self.tokenizer.encode_long(&self.text[range], self.out, self.control)
         }
-        if let Some(levels) = levels {
-            return levels.encode(table, self.text, range, self.cache, self.out, self.control);
-        }
-        let length_of = |id| vocab.bytes(id).map_or(0, <[u8]>::len);
-        encode_through_window(table, length_of, &self.text[range], self.out, self.control)
+    }
+}
+
+impl Tokenizer {
+    /// Appends the ids of a pretoken that has no entry in the cache and is no token.
+    #[inline(never)]
+    fn encode_long(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
+        let length_of = |id| self.vocab.bytes(id).map_or(0, <[u8]>::len);
+        let encode = |out: &mut Vec<u32>| encode_through_windows(&self.table, length_of, pretoken, out, control);
+        self.recent.find_or_encode(pretoken, out, encode)
     }
 }
 

@@ -8,6 +8,7 @@ use super::apart::{Apart, Range as Ids};
 use super::lockstep::merge_words;
 use super::merge::MergeTable;
 use super::near;
+use super::recent;
 use crate::error::Result;
 use crate::memory::{append, reserve};
 use crate::raw::append::append_counted;
@@ -94,8 +95,7 @@ impl Default for Waiting {
 impl Waiting {
     /// With its vectors, which may have room for twice as much as they hold.
     pub(super) const MAX_BYTES: usize = size_of::<Self>()
-        + 2 * CAPACITY
-            * (size_of::<Elsewhere>() + size_of::<Missed<[u128; 2]>>() + word_key::MAX_LONG_LEN * size_of::<u32>());
+        + 2 * CAPACITY * (size_of::<Elsewhere>() + size_of::<Missed<[u128; 2]>>() + recent::MAX_LEN * size_of::<u32>());
 
     /// Where a pretoken of the block begins and ends, the first at `start`.
     #[inline]
@@ -112,6 +112,15 @@ impl Waiting {
         let ids = Ids { start, length: ids.len() as u32 };
         self.elsewhere.push(Elsewhere { place: (self.num_found + place) as u16, list: List::Fresh, ids });
         Ok((self.elsewhere.len() - 1) as u16)
+    }
+
+    /// Notes that the ids of a pretoken of the block are fresh, and lets them be appended to these.
+    pub(super) fn put_encoded(&mut self, place: usize, encode: impl FnOnce(&mut Vec<u32>) -> Result<()>) -> Result<()> {
+        let number = self.put_fresh(place, &[])?;
+        let start = self.fresh.len() as u32;
+        encode(&mut self.fresh)?;
+        self.elsewhere[usize::from(number)].ids = Ids { start, length: self.fresh.len() as u32 - start };
+        Ok(())
     }
 
     /// Notes that the ids of a pretoken of the block stand apart from its entry. They are asked for: there is time until
