@@ -28,9 +28,9 @@ impl Joints {
         for token in products.filter(|token| !token.is_ascii()) {
             for at in (1..token.len()).filter(|&at| !is_continuation(token[at])) {
                 let start = (0..at).rev().take(4).find(|&start| !is_continuation(token[start]));
-                let left = start.map_or(0, |start| if start + length_at(token, start) == at { at - start } else { 0 });
-                if left > 0 && at + length_at(token, at) <= token.len() {
-                    pairs.push(hash(character_at(token, at - left), character_at(token, at)));
+                let left = start.map_or(0, |start| if start + length_of(token[start]) == at { at - start } else { 0 });
+                if left > 0 && at + length_of(token[at]) <= token.len() {
+                    pairs.push(hash(character_at(token, at - left).0, character_at(token, at).0));
                 } else {
                     set(&mut fragments, fragment(token[at - 1], token[at]));
                 }
@@ -53,18 +53,17 @@ impl Joints {
         range: Range<usize>,
         mut visit: impl FnMut(usize) -> Result<()>,
     ) -> Result<()> {
-        let text = &text[..range.end];
-        let mut left = character_at(text, range.start);
-        let mut at = range.start + length_at(text, range.start);
-        while at < text.len() {
-            let right = character_at(text, at);
+        let (mut left, length) = character_at(text, range.start);
+        let mut at = range.start + length;
+        while at < range.end {
+            let (right, length) = character_at(text, at);
             if !self.may_join(left, right, text[at - 1], text[at]) {
                 visit(at)?;
             }
             left = right;
-            at += length_at(text, at);
+            at += length;
         }
-        visit(text.len())
+        visit(range.end)
     }
 
     #[inline]
@@ -93,22 +92,22 @@ fn hash(left: u32, right: u32) -> u64 {
     (u64::from(left) << 32 | u64::from(right)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// The number of bytes that the character has that begins at `at`.
+/// The number of bytes of the character that begins with this one.
 #[inline]
-fn length_at(text: &[u8], at: usize) -> usize {
-    match text[at] {
-        0..0xC0 => 1,
-        0xC0..0xE0 => 2,
-        0xE0..0xF0 => 3,
-        0xF0.. => 4,
-    }
+fn length_of(first: u8) -> usize {
+    first.leading_ones().clamp(1, 4) as usize
 }
 
-/// The bytes of the character at `at` as an integer.
+/// The bytes of the character at `at` as an integer, and their number; fewer than it has where the text ends.
 #[inline]
-fn character_at(text: &[u8], at: usize) -> u32 {
-    let bytes = &text[at..text.len().min(at + length_at(text, at))];
-    bytes.iter().fold(0, |character, &byte| character << 8 | u32::from(byte))
+fn character_at(text: &[u8], at: usize) -> (u32, usize) {
+    if let Some((bytes, _)) = text.get(at..).and_then(<[u8]>::split_first_chunk) {
+        let length = length_of(bytes[0]);
+        return (u32::from_be_bytes(*bytes) >> (32 - 8 * length), length);
+    }
+    let rest = &text[at..];
+    let rest = &rest[..rest.len().min(length_of(rest[0]))];
+    (rest.iter().fold(0, |character, &byte| character << 8 | u32::from(byte)), rest.len())
 }
 
 fn is_continuation(byte: u8) -> bool {
