@@ -4,16 +4,19 @@
 //! when they next take stock. No thread ever waits for another one, so that a child that was forked at any moment goes on
 //! by itself.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::table::{Key, Table};
+
+const NO_PROCESS: u32 = 0;
 
 /// The newest table.
 #[derive(Debug)]
 pub(super) struct Shared<K, const PLACES: usize> {
     newest: Mutex<Arc<Table<K, PLACES>>>,
-    is_being_renewed: AtomicBool,
+    /// The process in which a thread makes a new one, or [`NO_PROCESS`]. A forked child has that of its parent, but not the thread.
+    renewed_by: AtomicU32,
     /// For a cache that is not in use, so that it keeps no table that all others have left.
     nothing: Arc<Table<K, PLACES>>,
 }
@@ -22,7 +25,7 @@ impl<K: Key, const PLACES: usize> Shared<K, PLACES> {
     pub(super) fn new(table: Table<K, PLACES>) -> Self {
         Self {
             newest: Mutex::new(Arc::new(table)),
-            is_being_renewed: AtomicBool::new(false),
+            renewed_by: AtomicU32::new(NO_PROCESS),
             nothing: Arc::new(Table::nothing()),
         }
     }
@@ -46,7 +49,8 @@ impl<K: Key, const PLACES: usize> Shared<K, PLACES> {
 
     /// Takes the newest table instead of a full one, which is made here unless another thread is at it.
     pub(super) fn renew(&self, full: &mut Arc<Table<K, PLACES>>) {
-        let is_busy = self.is_being_renewed.swap(true, Ordering::Acquire);
+        let process = std::process::id();
+        let is_busy = self.renewed_by.swap(process, Ordering::Acquire) == process;
         let newest = self.newest();
         if !Arc::ptr_eq(&newest, full) {
             *full = newest;
@@ -57,7 +61,7 @@ impl<K: Key, const PLACES: usize> Shared<K, PLACES> {
             }
         }
         if !is_busy {
-            self.is_being_renewed.store(false, Ordering::Release);
+            self.renewed_by.store(NO_PROCESS, Ordering::Release);
         }
     }
 }
@@ -65,6 +69,23 @@ impl<K: Key, const PLACES: usize> Shared<K, PLACES> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_forked_while_a_thread_made_a_table_makes_one_itself() {
+        let shared = Shared::<u128, 4>::new(Table::with_room(0));
+        let mut table = shared.newest();
+        for number in 1..100_000_u32 {
+            let key = u128::from(number) | 4 << 120;
+            table.learn(key.hash(), key, &[number]);
+        }
+        assert!(table.is_full());
+        shared.renewed_by.store(std::process::id(), Ordering::Relaxed);
+        shared.renew(&mut table);
+        assert!(table.is_full()); // another thread is at it
+        shared.renewed_by.store(std::process::id() + 1, Ordering::Relaxed);
+        shared.renew(&mut table);
+        assert!(!table.is_full() && Arc::ptr_eq(&table, &shared.newest()));
+    }
 
     #[test]
     fn threads_that_find_a_table_full_come_to_one_that_is_not() {
