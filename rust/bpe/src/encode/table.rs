@@ -161,6 +161,14 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
         (places, times_met)
     }
 
+    /// Counts one time more than an entry was met when its places were read, which is not twice. What others count at the
+    /// same time may be lost, but nothing comes to more than twice.
+    #[inline]
+    fn count(entry: &[AtomicU64], places: &[u32; PLACES], times_met: u32) {
+        let last = word_of(places[PLACES - 2], places[PLACES - 1] | (times_met + ONCE));
+        entry[Self::ENTRY - 1].store(last, Ordering::Relaxed);
+    }
+
     /// Which of the ids that stand apart are those of an entry, if they do.
     #[inline]
     pub(super) fn range_apart(&self, places: &[u32; PLACES]) -> Option<Range> {
@@ -196,7 +204,7 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
                 entry[index].store(key.word(index), Ordering::Relaxed);
             }
             for (pair, word) in places.chunks_exact(2).zip(&entry[K::NUM_WORDS..]) {
-                word.store(u64::from(pair[0]) | u64::from(pair[1]) << 32, Ordering::Relaxed);
+                word.store(word_of(pair[0], pair[1]), Ordering::Relaxed);
             }
             last_of_key.store(key.word(Self::LAST_OF_KEY), Ordering::Release);
             self.num_entries.0.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +231,7 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
             let Some(CacheLines(line)) = self.lines.get_mut(index ^ other) else { return };
             for entry in line.chunks_exact_mut(Self::ENTRY) {
                 if *entry[Self::LAST_OF_KEY].get_mut() == FREE {
-                    let places = places.chunks_exact(2).map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32);
+                    let places = places.chunks_exact(2).map(|pair| word_of(pair[0], pair[1]));
                     let words = (0..K::NUM_WORDS).map(|index| key.word(index)).chain(places);
                     entry.iter_mut().zip(words).for_each(|(to, word)| *to.get_mut() = word);
                     *self.num_entries.0.get_mut() += 1;
@@ -290,6 +298,12 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
     }
 }
 
+/// Two places.
+#[inline]
+fn word_of(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
 /// The entries of a table.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'t, K, const PLACES: usize> {
@@ -343,8 +357,7 @@ impl<'t, K: Key, const PLACES: usize> Lines<'t, K, PLACES> {
         })?;
         let (places, times_met) = Table::<K, PLACES>::places(entry);
         if times_met < TWICE {
-            let last = &entry[Table::<K, PLACES>::ENTRY - 1];
-            last.store(last.load(Ordering::Relaxed) + (u64::from(ONCE) << 32), Ordering::Relaxed);
+            Table::<K, PLACES>::count(entry, &places, times_met);
         }
         Some((places, times_met > 0))
     }
@@ -437,6 +450,21 @@ mod tests {
         let table = Short::nothing();
         table.learn(key_of(7).hash(), key_of(7), &[7]);
         assert_eq!(found(&table, key_of(7)), None);
+    }
+
+    #[test]
+    fn threads_that_count_at_the_same_time_come_to_twice_at_most() {
+        let table = Short::with_room(0);
+        let key = key_of(7);
+        table.learn(key.hash(), key, &[1, 2, 3]);
+        let line = table.lines().all(key.hash()).next().expect("there is room");
+        let entry = &line[..Short::ENTRY];
+        let read = [0; 4].map(|_| Short::places(entry));
+        for (places, times_met) in read {
+            assert_eq!((places, times_met), ([1, 2, 3, 3], ONCE));
+            Short::count(entry, &places, times_met);
+            assert_eq!(Short::places(entry), ([1, 2, 3, 3], TWICE));
+        }
     }
 
     /// Few lines and many threads, which all put in and look for the same keys.
