@@ -25,9 +25,10 @@ impl Apart {
         Self { ids: Zeroed::new(max_ids).unwrap_or_default(), num_ids: CacheLines(AtomicUsize::new(0)) }
     }
 
+    /// Whether there was room, and is no more: to make a table anew does not help where there was no memory for any.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.num_ids.0.load(Ordering::Relaxed) > self.ids.len()
+        self.num_ids.0.load(Ordering::Relaxed) > self.ids.len() && !self.ids.is_empty()
     }
 
     /// The places of an entry: the number of ids in the last; before it the ids or, if they are too many, where they

@@ -467,6 +467,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn where_no_memory_stands_apart_a_table_is_not_always_full() {
+        let table = Short::new(MIN_LINES, Arc::new(Apart::new(0)));
+        for number in 0..100 {
+            table.learn(key_of(number).hash(), key_of(number), &ids_of(number));
+        }
+        assert!(!table.is_full());
+        assert_eq!([1, 3].map(|number| found(&table, key_of(number))), [Some(ids_of(1)), None]);
+    }
+
     /// Few lines and many threads, which all put in and look for the same keys.
     #[test]
     fn threads_find_whole_entries_only() {
