@@ -19,6 +19,15 @@ pub(super) struct Range {
     pub(super) length: u32,
 }
 
+impl Range {
+    /// Which are the ids of an entry with these places, if they stand apart.
+    #[inline]
+    pub(super) fn of<const PLACES: usize>(places: &[u32; PLACES]) -> Option<Self> {
+        let length = places[PLACES - 1];
+        (length as usize >= PLACES).then_some(Self { start: places[0], length })
+    }
+}
+
 impl Apart {
     /// With room for so many ids, which takes memory when they come.
     pub(super) fn new(max_ids: usize) -> Self {

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
+use super::apart::Range as Ids;
 use super::cache::Cache;
 use super::merge::MergeTable;
 use super::near::MAX_IDS;
@@ -92,7 +93,7 @@ impl Subwords {
         let key = key | WORD;
         let hash = key.hash();
         if let Some(places) = cache.short.find(hash, key) {
-            return match cache.short.range_apart(&places) {
+            return match Ids::of(&places) {
                 None => append(symbols, &places[..places[MAX_IDS] as usize]),
                 Some(range) => {
                     reserve(symbols, range.length as usize)?;

@@ -21,7 +21,7 @@ impl MergeTable {
         for &(left, right) in &pairs {
             is_made.push(is_made[left as usize] && is_made[right as usize] && self.fit(&pairs, left, right));
         }
-        (0..).zip(is_made).filter_map(|(symbol, is_made)| is_made.then(|| self.id(symbol))).collect()
+        (0..).zip(is_made).filter(|(_, is_made)| *is_made).map(|(symbol, _)| self.id(symbol)).collect()
     }
 
     /// Whether no merge comes between two symbols that are made of their bytes.
@@ -92,6 +92,6 @@ mod tests {
 
     #[test]
     fn a_merge_of_what_comes_later_makes_nothing_known() {
-        assert_eq!(table(&[("ab", "c"), ("a", "b")]).unwrap().ids_of_made(), Vec::from_iter(0..256));
+        assert_eq!(table(&[("ab", "c"), ("a", "b")]).unwrap().ids_of_made(), (0..256).collect::<Vec<_>>());
     }
 }

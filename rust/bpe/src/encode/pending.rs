@@ -8,6 +8,7 @@
 #![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
 
 use super::Tokenizer;
+use super::apart::Range as Ids;
 use super::cache::Cache;
 use super::lockstep::WORDS_AT_A_TIME;
 use super::near::{NearTable, look_up};
@@ -227,7 +228,7 @@ impl<'a> Pending<'a> {
                     continue;
                 };
                 if let Some((entry, _)) = long_lines.find(hash, key) {
-                    if let Some(ids) = long.range_apart(&entry) {
+                    if let Some(ids) = Ids::of(&entry) {
                         waiting.put_apart(place, List::Long, long.apart(), ids);
                     } else {
                         let [ids @ .., length] = entry;
@@ -238,7 +239,7 @@ impl<'a> Pending<'a> {
                     waiting.missed_long.push(Missed { number, hash, key });
                 }
             } else if let Some((entry, was_met)) = short_lines.find(hash, key) {
-                if let Some(ids) = short.range_apart(&entry) {
+                if let Some(ids) = Ids::of(&entry) {
                     waiting.put_apart(place, List::Short, short.apart(), ids);
                 } else {
                     let num_found = waiting.num_found;

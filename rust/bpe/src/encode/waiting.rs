@@ -151,8 +151,10 @@ impl Waiting {
         };
         let words = missed.iter().map(|missed| (missed.number, word_key::unpack(missed.key)));
         merge_words(simd, table, words, &mut put);
-        let words = missed_long.iter().map(|missed| (missed.number, word_key::unpack_long(missed.key)));
-        merge_words(simd, table, words, &mut put);
+        if !missed_long.is_empty() {
+            let words = missed_long.iter().map(|missed| (missed.number, word_key::unpack_long(missed.key)));
+            merge_words(simd, table, words, &mut put);
+        }
         Ok(())
     }
 
