@@ -15,7 +15,8 @@ const NO_PROCESS: u32 = 0;
 #[derive(Debug)]
 pub(super) struct Shared<K, const PLACES: usize> {
     newest: Mutex<Arc<Table<K, PLACES>>>,
-    /// The process in which a thread makes a new one, or [`NO_PROCESS`]. A forked child has that of its parent, but not the thread.
+    /// The process in which a thread makes a new one, or [`NO_PROCESS`]. A forked child has that of its parent, but not the
+    /// thread.
     renewed_by: AtomicU32,
     /// For a cache that is not in use, so that it keeps no table that all others have left.
     nothing: Arc<Table<K, PLACES>>,
