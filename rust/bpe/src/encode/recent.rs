@@ -1,9 +1,8 @@
 //! Pretokens of more than 31 bytes that were met lately.
 //!
-//! The caches of the threads end there, and in code such pretokens are met again and again: deep indentations, lines of
+//! The tables of all threads end there, and in code such pretokens are met again and again: deep indentations, lines of
 //! one character. In 20 MB of it there are 2,800, some 500 of them distinct, and each took as long to encode as some
-//! thousand bytes of other text. As there are so few, one table is enough for all threads; who finds it in use does
-//! without.
+//! thousand bytes of other text. As there are so few, a lock is enough here; who finds it taken does without.
 
 use std::hash::Hasher;
 use std::sync::{Mutex, MutexGuard};

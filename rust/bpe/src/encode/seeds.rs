@@ -12,7 +12,7 @@ use crate::memory::push;
 use crate::vocab::Vocab;
 use crate::word_key;
 
-/// Those that are known to all threads, half of what their table can hold.
+/// Those that are known to all threads: as many may be learnt before their table is made anew.
 const MAX_SEEDS: usize = 1 << 17;
 /// Half of what the table of frequent pretokens holds, so that most stay until they are asked for.
 const MAX_FREQUENT: usize = 1 << 13;

@@ -1,8 +1,8 @@
 //! One table for all threads, and how it grows.
 //!
 //! It does not change its size while others look at it: who finds it full makes a larger one, and the others come to that
-//! when they next take stock. No thread ever waits for another one, so that a child that was forked at any moment goes on
-//! by itself.
+//! when they next take stock. No thread waits for another one but an instant, and none for ever, so that a child that was
+//! forked at any moment goes on by itself.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,9 @@
 //! Ids by pretoken, in a table that many threads read and fill at the same time.
 //!
-//! Without locks: an entry is written once and never changed. Whoever has ids to put in claims a free entry by an exchange
-//! of one word, the last of the key, then writes the other words and at last that one. Who reads it there reads after it
-//! what was written before it. Two threads that merge the same pretoken at the same time may put it in twice, which does
-//! no harm: their ids are the same.
+//! Without locks: an entry is written once, and nothing of it changes but the count of how often it was met. Whoever
+//! has ids to put in claims a free entry by an exchange of one word, the last of the key, then writes the other words and
+//! at last that one. Who reads it there reads after it what was written before it. Two threads that merge the same
+//! pretoken at the same time may put it in twice, which does no harm: their ids are the same.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -161,8 +161,8 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
         (places, times_met)
     }
 
-    /// Counts one time more than an entry was met when its places were read, which is not twice. What others count at the
-    /// same time may be lost, but nothing comes to more than twice.
+    /// Counts one time more than an entry was met when its places were read, which is not twice. What others count at
+    /// the same time may be lost, but nothing comes to more than twice.
     #[inline]
     fn count(entry: &[AtomicU64], places: &[u32; PLACES], times_met: u32) {
         let last = word_of(places[PLACES - 2], places[PLACES - 1] | (times_met + ONCE));
