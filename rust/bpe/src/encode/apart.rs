@@ -14,12 +14,12 @@ pub(super) struct Apart {
 
 /// Which of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
+pub(super) struct Ids {
     pub(super) start: u32,
     pub(super) length: u32,
 }
 
-impl Range {
+impl Ids {
     /// Which are the ids of an entry with these places, if they stand apart.
     #[inline]
     pub(super) fn of<const PLACES: usize>(places: &[u32; PLACES]) -> Option<Self> {
@@ -58,14 +58,14 @@ impl Apart {
 
     /// Asks for some ids, or for the first of them.
     #[inline]
-    pub(super) fn prefetch(&self, range: Range) {
+    pub(super) fn prefetch(&self, range: Ids) {
         if let Some(id) = self.ids.get(range.start as usize) {
             crate::raw::prefetch(id);
         }
     }
 
     #[inline]
-    pub(super) fn ids(&self, Range { start, length }: Range) -> impl ExactSizeIterator<Item = u32> {
+    pub(super) fn ids(&self, Ids { start, length }: Ids) -> impl ExactSizeIterator<Item = u32> {
         self.ids[start as usize..][..length as usize].iter().map(|id| id.load(Ordering::Relaxed))
     }
 }

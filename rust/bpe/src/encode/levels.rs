@@ -10,11 +10,11 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
-use super::apart::Range as Ids;
+use super::apart::Ids;
 use super::cache::Cache;
+use super::key::Key;
 use super::merge::MergeTable;
 use super::near::MAX_IDS;
-use super::table::Key;
 use crate::control::Control;
 use crate::error::Result;
 use crate::memory::{append, reserve};
@@ -128,7 +128,7 @@ impl Levels {
         let is_across =
             |product: &[u8]| product.windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && pair[1] == b' ');
         let Some(num_subwords) = products.position(is_across) else { return Ok(None) };
-        let Some(pairs) = table.pairs_in_order() else { return Ok(None) };
+        let Some(pairs) = table.pairs_in_order()? else { return Ok(None) };
         let (first, second) = pairs.split_at(num_subwords);
         let mut joined = FxHashSet::default();
         edges_of(256 + num_subwords as u32, second, |pair| {

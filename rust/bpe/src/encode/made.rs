@@ -11,17 +11,25 @@
 //! next, and not greater than that of what `y` goes into: of two equal ones the left one comes first.
 
 use super::merge::{MergeTable, NONE};
+use crate::error::Result;
+use crate::memory::{filled, reserve, with_capacity};
 
 impl MergeTable {
     /// The ids of the bytes and of the tokens that the merges make of their bytes, in the order in which they are made.
     /// None of the latter if merges are of tokens that later ones make, or several make the same.
-    pub(super) fn ids_of_made(&self) -> Vec<u32> {
-        let pairs = self.pairs_in_order().unwrap_or_default();
-        let mut is_made = vec![true; 256];
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub(super) fn ids_of_made(&self) -> Result<Vec<u32>> {
+        let pairs = self.pairs_in_order()?.unwrap_or_default();
+        let mut is_made = filled(true, 256)?;
+        reserve(&mut is_made, pairs.len())?;
         for &(left, right) in &pairs {
             is_made.push(is_made[left as usize] && is_made[right as usize] && self.fit(&pairs, left, right));
         }
-        (0..).zip(is_made).filter(|(_, is_made)| *is_made).map(|(symbol, _)| self.id(symbol)).collect()
+        let mut ids = with_capacity(is_made.len())?;
+        ids.extend((0..).zip(is_made).filter(|(_, is_made)| *is_made).map(|(symbol, _)| self.id(symbol)));
+        Ok(ids)
     }
 
     /// Whether no merge comes between two symbols that are made of their bytes.
@@ -86,12 +94,12 @@ mod tests {
             let bytes = (0..=255).map(|byte| vec![byte]);
             let products = merges.iter().map(|(left, right)| [left.as_bytes(), right.as_bytes()].concat());
             let tokens: Vec<Vec<u8>> = bytes.chain(products).collect();
-            prop_assert_eq!(table.ids_of_made(), made_by_merging(&table, &tokens));
+            prop_assert_eq!(table.ids_of_made().unwrap(), made_by_merging(&table, &tokens));
         }
     }
 
     #[test]
     fn a_merge_of_what_comes_later_makes_nothing_known() {
-        assert_eq!(table(&[("ab", "c"), ("a", "b")]).unwrap().ids_of_made(), (0..256).collect::<Vec<_>>());
+        assert_eq!(table(&[("ab", "c"), ("a", "b")]).unwrap().ids_of_made().unwrap(), (0..256).collect::<Vec<_>>());
     }
 }

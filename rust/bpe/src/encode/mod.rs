@@ -5,6 +5,7 @@ mod batch;
 mod cache;
 mod file;
 mod idle;
+mod key;
 mod lane;
 mod levels;
 mod lockstep;

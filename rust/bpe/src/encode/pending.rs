@@ -8,12 +8,12 @@
 #![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
 
 use super::Tokenizer;
-use super::apart::Range as Ids;
+use super::apart::Ids;
 use super::cache::Cache;
+use super::key::Key;
 use super::lockstep::WORDS_AT_A_TIME;
 use super::near::{NearTable, look_up};
 use super::recent;
-use super::table::Key;
 use super::waiting::{BLOCK, CAPACITY, List, Missed, Waiting};
 use super::windows::encode_through_windows;
 use crate::control::Control;

@@ -4,9 +4,10 @@
 //! In English they are all but 6 of 100 pretokens, and a quarter of those that are met for the first time. It is short
 //! texts that profit most: new words are few in each, and a few take as long to be merged as many.
 
+use super::key::Key;
 use super::merge::MergeTable;
 use super::near::{Entry, NearTable};
-use super::table::{Key, Table};
+use super::table::Table;
 use crate::error::Result;
 use crate::memory::push;
 use crate::vocab::Vocab;
@@ -28,7 +29,7 @@ impl Seeds {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub(super) fn new(vocab: &Vocab, merges: &MergeTable) -> Result<(Self, Table<u128, 4>)> {
         let mut seeds = Vec::new();
-        for id in merges.ids_of_made() {
+        for id in merges.ids_of_made()? {
             if let Some(token) = vocab.bytes(id)
                 && let Some(key) = word_key::pack(token, &(0..token.len()))
             {

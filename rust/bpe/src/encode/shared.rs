@@ -7,7 +7,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::table::{Key, Table};
+use super::key::Key;
+use super::table::Table;
 
 const NO_PROCESS: u32 = 0;
 

@@ -9,63 +9,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::apart::{Apart, Range};
+use super::apart::{Apart, Ids};
+use super::key::Key;
 use crate::raw::zeroed::{CacheLines, Zeroed};
-use crate::word_key;
-
-/// A packed byte string (see [`word_key`]).
-pub(super) trait Key: Copy {
-    /// Its words of 64 bits. The last of them is neither [`FREE`] nor [`CLAIMED`]: its highest byte is a length.
-    const NUM_WORDS: usize;
-    /// The most cache lines for entries of such keys.
-    const MAX_LINES: usize;
-
-    fn word(self, index: usize) -> u64;
-
-    fn from_words(word: impl Fn(usize) -> u64) -> Self;
-
-    fn hash(self) -> u32;
-}
-
-impl Key for u128 {
-    const NUM_WORDS: usize = 2;
-    const MAX_LINES: usize = 1 << 19;
-
-    #[inline]
-    fn word(self, index: usize) -> u64 {
-        (self >> (64 * index)) as u64
-    }
-
-    #[inline]
-    fn from_words(word: impl Fn(usize) -> u64) -> Self {
-        Self::from(word(0)) | Self::from(word(1)) << 64
-    }
-
-    #[inline]
-    fn hash(self) -> u32 {
-        word_key::hash(self) as u32
-    }
-}
-
-impl Key for [u128; 2] {
-    const NUM_WORDS: usize = 4;
-    const MAX_LINES: usize = 1 << 18;
-
-    #[inline]
-    fn word(self, index: usize) -> u64 {
-        self[index / 2].word(index % 2)
-    }
-
-    #[inline]
-    fn from_words(word: impl Fn(usize) -> u64) -> Self {
-        [0, 2].map(|first| u128::from_words(|index| word(first + index)))
-    }
-
-    #[inline]
-    fn hash(self) -> u32 {
-        (word_key::hash(self[0]) ^ word_key::hash(self[1]).rotate_left(32)) as u32
-    }
-}
 
 /// The words of a cache line.
 const LINE: usize = 8;
@@ -265,7 +211,7 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
         } else {
             let met_again = self.entries().filter(|(_, _, times_met)| *times_met == TWICE);
             for (key, places, _) in met_again.take(num_lines * Self::WAYS / 4) {
-                let places = match Range::of(&places) {
+                let places = match Ids::of(&places) {
                     Some(range) => renewed.apart.places(self.apart.ids(range)),
                     None => Some(places),
                 };
@@ -359,6 +305,7 @@ impl<'t, K: Key, const PLACES: usize> Lines<'t, K, PLACES> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::word_key;
 
     type Short = Table<u128, 4>;
 
@@ -377,7 +324,7 @@ mod tests {
     fn found<K: Key, const PLACES: usize>(table: &Table<K, PLACES>, key: K) -> Option<Vec<u32>> {
         let places = table.find(key.hash(), key)?;
         let ids = || places[..places[PLACES - 1] as usize].to_vec();
-        Some(Range::of(&places).map_or_else(ids, |range| table.apart.ids(range).collect()))
+        Some(Ids::of(&places).map_or_else(ids, |range| table.apart.ids(range).collect()))
     }
 
     /// Fills tables that are renewed when they are full, until they must not grow; returns how many of what was put in

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::apart::{Apart, Range as Ids};
+use super::apart::{Apart, Ids};
 use super::lockstep::merge_words;
 use super::merge::MergeTable;
 use super::near;
