@@ -18,7 +18,7 @@ TARGET ?= encode
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python handout lint format bench gpu fuzz asan wheel docs clean
+.PHONY: help setup demo test test-rust test-python handout lint format bench gpu fuzz asan miri wheel docs clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,11 @@ fuzz: $(ENVIRONMENT)  ## search for input that breaks the core: make fuzz TARGET
 asan: $(ENVIRONMENT)  ## run the core's tests under AddressSanitizer, for the sake of its `unsafe` module
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 cargo test --locked --target $(HOST) \
 		--target-dir target/asan -p bpe --lib -- --skip scanners_agree_with_their_regexes_around_every_code_point $(ARGS)
+
+# It knows no vector instructions and no advice to the kernel, and is some thousand times slower than the processor.
+miri: $(ENVIRONMENT)  ## run the tests of what threads share, and of raw memory, under Miri (needs a nightly toolchain with it)
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --target-dir target/miri -p bpe --lib -- \
+		encode::table raw::zeroed raw::append::tests::refuses $(ARGS)
 
 wheel: setup  ## build the wheel for this platform into dist/
 	$(BIN)/maturin build --release --locked --out dist

@@ -47,7 +47,7 @@ pub use control::{Control, Progress};
 pub use count::{
     CountOptions, CountRules, CountSummary, Counter, ReadPolicy, SourceCount, merge_counts, read_count_summary,
 };
-pub use encode::{CACHE_BYTES, FileStats, Recognised, StreamEncoder, Tokenizer, Unfinished};
+pub use encode::{CACHE_BYTES, FileStats, Recognised, SHARED_CACHE_BYTES, StreamEncoder, Tokenizer, Unfinished};
 pub use error::{Error, Result};
 pub use merges::{Merge, Merges};
 pub use split::{Pattern, SpecialTokens};

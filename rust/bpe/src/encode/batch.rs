@@ -141,9 +141,20 @@ impl Tokenizer {
         let mut ids = Vec::new();
         memory::reserve_by_guess(&mut ids, num_bytes / 2 + 1);
         prefer_huge_pages(&mut ids);
-        let groups = groups(pieces(self.cutter(specials), texts)?, GROUP_BYTES);
+        let pieces = pieces(self.cutter(specials), texts)?;
+        let num_threads = num_threads.min(num_bytes / GROUP_BYTES + 1);
+        if num_threads == 1 {
+            let mut cache = CacheGuard::new(self);
+            for (text, range) in pieces {
+                self.encode_chunk(texts[text].as_ref(), range, specials, cache.cache(), &mut ids, control)?;
+                starts[text + 1] = ids.len(); // that of a text's last piece remains
+            }
+            close_gaps(&mut starts);
+            return Ok((ids, starts));
+        }
+        let groups = groups(pieces, GROUP_BYTES);
         parallel::for_each_in_order(
-            num_threads.min(groups.len()),
+            num_threads,
             groups.len(),
             || CacheGuard::new(self),
             |cache, index, group: &mut Group| {
@@ -159,15 +170,12 @@ impl Tokenizer {
                 let before = ids.len();
                 memory::append(&mut ids, &group.ids)?;
                 for &(text, end) in &group.ends {
-                    starts[text + 1] = before + end; // that of a text's last piece remains
+                    starts[text + 1] = before + end;
                 }
                 Ok(())
             },
         )?;
-        // A text without pieces, an empty one, ends where the one before it does.
-        for index in 1..starts.len() {
-            starts[index] = starts[index].max(starts[index - 1]);
-        }
+        close_gaps(&mut starts);
         Ok((ids, starts))
     }
 
@@ -222,6 +230,13 @@ impl Group {
     fn clear(&mut self) {
         self.ids.clear();
         self.ends.clear();
+    }
+}
+
+/// A text without pieces, an empty one, ends where the one before it does.
+fn close_gaps(starts: &mut [usize]) {
+    for index in 1..starts.len() {
+        starts[index] = starts[index].max(starts[index - 1]);
     }
 }
 

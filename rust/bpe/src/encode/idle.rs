@@ -1,6 +1,6 @@
 //! Caches that wait to be used again, warm.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::Tokenizer;
 use super::cache::Cache;
@@ -26,12 +26,15 @@ impl<'t> CacheGuard<'t> {
         // `try_lock`: in a forked child a lock may be held by a thread that does not exist there.
         let idle = &tokenizer.idle;
         let warm = idle.0.iter().find_map(|place| place.try_lock().ok()?.take());
-        let new = || {
-            let mut cache = Cache::new();
+        let cache = if let Some(mut cache) = warm {
+            cache.take_up();
+            cache
+        } else {
+            let mut cache = Cache::of(Arc::clone(&tokenizer.shared));
             tokenizer.seeds.sow(&mut cache.near);
             cache
         };
-        Self { idle, cache: Some(warm.unwrap_or_else(new)) }
+        Self { idle, cache: Some(cache) }
     }
 
     pub(super) fn cache(&mut self) -> &mut Cache {
@@ -41,6 +44,7 @@ impl<'t> CacheGuard<'t> {
 
 impl Drop for CacheGuard<'_> {
     fn drop(&mut self) {
+        self.cache().put_away();
         for place in &self.idle.0 {
             if let Ok(mut place) = place.try_lock()
                 && place.is_none()

@@ -10,8 +10,11 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
-use super::cache::{Cache, Key};
+use super::apart::Ids;
+use super::cache::Cache;
+use super::key::Key;
 use super::merge::MergeTable;
+use super::near::MAX_IDS;
 use crate::control::Control;
 use crate::error::Result;
 use crate::memory::{append, reserve};
@@ -88,14 +91,21 @@ impl Subwords {
         }
         let Some(key) = word_key::pack(text, &range) else { return self.table.encode(&text[range], symbols, control) };
         let key = key | WORD;
-        let cache = &mut cache.short;
         let hash = key.hash();
-        if let Some(places) = cache.find(hash, key) {
-            return append(symbols, cache.ids(&places));
+        if let Some(places) = cache.short.find(hash, key) {
+            return match Ids::of(&places) {
+                None => append(symbols, &places[..places[MAX_IDS] as usize]),
+                Some(range) => {
+                    reserve(symbols, range.length as usize)?;
+                    symbols.extend(cache.short.apart().ids(range));
+                    Ok(())
+                }
+            };
         }
         let first = symbols.len();
         self.table.encode(&text[range], symbols, control)?;
-        cache.insert(hash, key, &symbols[first..]);
+        cache.short.learn(hash, key, &symbols[first..]);
+        cache.make_room();
         Ok(())
     }
 }
@@ -118,7 +128,7 @@ impl Levels {
         let is_across =
             |product: &[u8]| product.windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && pair[1] == b' ');
         let Some(num_subwords) = products.position(is_across) else { return Ok(None) };
-        let Some(pairs) = table.pairs_in_order() else { return Ok(None) };
+        let Some(pairs) = table.pairs_in_order()? else { return Ok(None) };
         let (first, second) = pairs.split_at(num_subwords);
         let mut joined = FxHashSet::default();
         edges_of(256 + num_subwords as u32, second, |pair| {

@@ -128,8 +128,19 @@ impl<const W: usize> Word<W> {
 pub(super) fn merge_words<S: Simd, const W: usize>(
     simd: S,
     table: &MergeTable,
-    mut numbered: impl Iterator<Item = (u16, ([u8; W], usize))>,
+    numbered: impl Iterator<Item = (u16, ([u8; W], usize))>,
     mut visit: impl FnMut(u16, &[u32]),
+) {
+    merge_words_in_place(simd, table, numbered, |number, _, ids| visit(number, ids));
+}
+
+/// As [`merge_words`]; `visit` is told, too, where the tokens begin: the bits of these places.
+#[inline(always)]
+pub(super) fn merge_words_in_place<S: Simd, const W: usize>(
+    simd: S,
+    table: &MergeTable,
+    mut numbered: impl Iterator<Item = (u16, ([u8; W], usize))>,
+    mut visit: impl FnMut(u16, u32, &[u32]),
 ) {
     let mut words = [Word::<W> { symbols: [0; W], merges: [NO_MERGE; W], alive: 1 }; WORDS_AT_A_TIME];
     let mut numbers = [0; WORDS_AT_A_TIME];
@@ -162,7 +173,7 @@ pub(super) fn merge_words<S: Simd, const W: usize>(
         }
         for (word, &number) in words.iter().zip(&numbers[..num_words]) {
             let (ids, length) = word.ids(table);
-            visit(number, &ids[..length]);
+            visit(number, word.alive, &ids[..length]);
         }
         if num_words < WORDS_AT_A_TIME {
             return;

@@ -78,12 +78,15 @@ impl MergeTable {
 
     /// The pairs of symbols by rank, if they are such as training makes them: each of older symbols, each making a
     /// symbol of its own.
-    pub(super) fn pairs_in_order(&self) -> Option<Vec<(u32, u32)>> {
-        let pairs: Vec<(u32, u32)> = self.ranks.pairs();
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(super) fn pairs_in_order(&self) -> Result<Option<Vec<(u32, u32)>>> {
+        let pairs = self.ranks.pairs()?;
         let is_in_order = (256..)
             .zip(pairs.iter().zip(&self.products))
             .all(|(symbol, (&(left, right), &product))| product == symbol && left < symbol && right < symbol);
-        is_in_order.then_some(pairs)
+        Ok(is_in_order.then_some(pairs))
     }
 
     fn with_products(products: Vec<u32>, ids: Vec<u32>) -> Result<Self> {

@@ -1,29 +1,40 @@
 //! text -> segments -> pretokens -> ids, and back.
 
+mod apart;
 mod batch;
 mod cache;
 mod file;
 mod idle;
+mod key;
 mod lane;
 mod levels;
 mod lockstep;
 mod long;
+mod made;
 mod merge;
 mod near;
 mod pairs;
 mod pending;
 mod pieces;
+mod recent;
 mod recognised;
 mod seeds;
+mod shared;
+mod side_by_side;
 mod stream;
+mod table;
 mod text;
 mod unstable;
 mod waiting;
+mod windows;
+
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-pub use self::cache::CACHE_BYTES;
 pub(crate) use self::cache::Cache;
+use self::cache::SharedTables;
+pub use self::cache::{CACHE_BYTES, SHARED_CACHE_BYTES};
 pub use self::file::FileStats;
 pub(crate) use self::idle::CacheGuard;
 use self::idle::IdleCaches;
@@ -31,6 +42,7 @@ use self::levels::Levels;
 pub(crate) use self::levels::Subwords;
 use self::merge::MergeTable;
 use self::pieces::Joints;
+use self::recent::RecentPretokens;
 pub use self::recognised::Recognised;
 use self::seeds::Seeds;
 pub use self::stream::StreamEncoder;
@@ -66,7 +78,9 @@ pub struct Tokenizer {
     joints: Joints,
     by_bytes: ByBytes,
     seeds: Seeds,
+    shared: Arc<SharedTables>,
     idle: IdleCaches,
+    recent: RecentPretokens,
 }
 
 impl Tokenizer {
@@ -92,11 +106,10 @@ impl Tokenizer {
         let products = || merges.iter().filter_map(|merge| vocab.bytes(merge.product));
         let levels = Levels::new(&table, products())?;
         let joints = Joints::new(products());
-        let bytes: Vec<u8> = (0..=255).collect();
-        let seeds = Seeds::new(&table, bytes.chunks(1).chain(products()))?;
+        let (seeds, known) = Seeds::new(&vocab, &table)?;
         let only_special = only_special(&vocab, &special_ids, &merges);
         let specials = Recognised::new(special_tokens, special_ids)?;
-        Ok(Self {
+        let tokenizer = Self {
             vocab,
             merges,
             table,
@@ -110,8 +123,12 @@ impl Tokenizer {
             joints,
             by_bytes: ByBytes::default(),
             seeds,
+            shared: Arc::new(SharedTables::new(known)),
             idle: IdleCaches::default(),
-        })
+            recent: RecentPretokens::default(),
+        };
+        drop(CacheGuard::new(&tokenizer)); // which leaves one that is ready, so that the first text is not the slowest
+        Ok(tokenizer)
     }
 
     /// With `ignore_merges`, a pretoken that is a token takes its id even if the merges would come to others, as in
@@ -128,9 +145,11 @@ impl Tokenizer {
         let tokens = ids.iter().filter(|id| !self.is_only_special(**id));
         self.never_made = tokens.filter_map(|&id| Some((self.vocab.bytes(id)?.to_vec(), id))).collect();
         self.longest_never_made = self.never_made.keys().map(Vec::len).max().unwrap_or(0);
-        let never_made = &self.never_made;
-        let seeds = self.seeds.without(|token| never_made.contains_key(token));
-        Self { ignore_merges: true, seeds, idle: IdleCaches::default(), ..self }
+        if self.shared.have_learnt() {
+            // Some of it may be something else now.
+            (self.shared, self.idle) = (Arc::default(), IdleCaches::default());
+        }
+        Self { ignore_merges: true, ..self }
     }
 
     /// The tokens that the merges do not make of their bytes.

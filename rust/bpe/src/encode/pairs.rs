@@ -9,6 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::raw::zeroed::{CacheLines, Zeroed};
 
 /// No merge: greater than every rank.
@@ -126,8 +127,11 @@ impl PairRanks {
     }
 
     /// The pairs by rank; of a rank that none was given for, the greatest numbers.
-    pub(super) fn pairs(&self) -> Vec<(u32, u32)> {
-        let mut pairs = vec![(u32::MAX, u32::MAX); self.num_ranks];
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(super) fn pairs(&self) -> Result<Vec<(u32, u32)>> {
+        let mut pairs = memory::filled((u32::MAX, u32::MAX), self.num_ranks)?;
         let low = |bits: u64| bits as u32 & ((1 << BITS) - 1);
         let parts = |mark: u64| match self.lines.len() {
             0 => ((mark >> 32) as u32, mark as u32),
@@ -139,7 +143,7 @@ impl PairRanks {
         for (mark, rank) in &self.others {
             pairs[*rank as usize] = parts(*mark);
         }
-        pairs
+        Ok(pairs)
     }
 }
 
@@ -165,7 +169,7 @@ mod tests {
             if num_ranks == 70_000 {
                 assert!((1..num_ranks / 50).contains(&ranks.others.len()), "{}", ranks.others.len());
             }
-            let pairs = ranks.pairs();
+            let pairs = ranks.pairs().unwrap();
             assert!(known.iter().all(|(pair, rank)| pairs[*rank as usize] == *pair));
             for (&(left, right), &rank) in &known {
                 assert_eq!(ranks.rank(left, right), rank);

@@ -8,11 +8,14 @@
 #![allow(clippy::inline_always)] // what is to be compiled for a kind of processor has to be in one function
 
 use super::Tokenizer;
-use super::cache::{Cache, Key, ShortTable, look_up};
+use super::apart::Ids;
+use super::cache::Cache;
+use super::key::Key;
 use super::lockstep::WORDS_AT_A_TIME;
-use super::near::NearTable;
-use super::pieces::encode_through_window;
-use super::waiting::{BLOCK, CAPACITY, Missed, Waiting};
+use super::near::{NearTable, look_up};
+use super::recent;
+use super::waiting::{BLOCK, CAPACITY, List, Missed, Waiting};
+use super::windows::encode_through_windows;
 use crate::control::Control;
 use crate::error::Result;
 use crate::memory::append;
@@ -112,8 +115,11 @@ impl<'a> Pending<'a> {
     }
 
     fn put_long(&mut self, end: usize) -> Result<()> {
-        let Some(key) = word_key::pack_long(self.text, &(self.end..end)) else { return self.encode_whole(end) };
-        self.cache.waiting.hashes[self.length] = key.hash();
+        if let Some(key) = word_key::pack_long(self.text, &(self.end..end)) {
+            self.cache.waiting.hashes[self.length] = key.hash();
+        } else if end - self.end > recent::MAX_LEN {
+            return self.encode_whole(end);
+        }
         self.put(end)
     }
 
@@ -158,7 +164,7 @@ impl<'a> Pending<'a> {
         if num_missed > 0 {
             waiting.merge_missed(simd, &self.tokenizer.table)?;
         }
-        waiting.write(self.out)?;
+        waiting.write(self.cache.short.apart(), self.cache.long.apart(), self.out)?;
         self.remember();
         Ok(())
     }
@@ -205,50 +211,64 @@ impl<'a> Pending<'a> {
     /// Finds rare pretokens in the large tables; those whose ids do not stand in `found` then stand apart.
     #[inline(always)]
     fn look_for(&mut self, num_rare: usize) -> Result<()> {
-        let Self { tokenizer, text, start, .. } = *self;
+        let Self { tokenizer, text, start, control, .. } = *self;
         let Cache { near, short, long, waiting, .. } = &mut *self.cache;
+        let (short_lines, long_lines) = (short.lines(), long.lines());
         for &place in &waiting.rare[..num_rare] {
-            short.prefetch(waiting.hashes[usize::from(place)]);
+            let (key, hash) = (waiting.keys[usize::from(place)], waiting.hashes[usize::from(place)]);
+            if key == NO_KEY { long_lines.prefetch(hash) } else { short_lines.prefetch(hash) }
         }
         for index in 0..num_rare {
             let place = usize::from(waiting.rare[index]);
             let (key, hash) = (waiting.keys[place], waiting.hashes[place]);
             if key == NO_KEY {
-                let key = word_key::pack_long(text, &waiting.range(start, place)).expect("has been packed before");
-                if let Some(entry) = long.find(hash, key) {
-                    waiting.put_apart(place, long.ids(&entry))?;
+                let range = waiting.range(start, place);
+                let Some(key) = word_key::pack_long(text, &range) else {
+                    waiting.put_encoded(place, |ids| tokenizer.encode_long(&text[range], ids, control))?;
+                    continue;
+                };
+                if let Some((entry, _)) = long_lines.find(hash, key) {
+                    if let Some(ids) = Ids::of(&entry) {
+                        waiting.put_apart(place, List::Long, long.apart(), ids);
+                    } else {
+                        let [ids @ .., length] = entry;
+                        waiting.put_fresh(place, &ids[..length as usize])?;
+                    }
                 } else {
-                    let apart = waiting.put_apart(place, &[])?;
-                    waiting.missed_long.push(Missed { apart, hash, key });
+                    let number = waiting.put_fresh(place, &[])?;
+                    waiting.missed_long.push(Missed { number, hash, key });
                 }
-            } else if let Some(entry) = short.find(hash, key) {
-                if entry[ShortTable::INLINE] as usize <= ShortTable::INLINE {
+            } else if let Some((entry, was_met)) = short_lines.find(hash, key) {
+                if let Some(ids) = Ids::of(&entry) {
+                    waiting.put_apart(place, List::Short, short.apart(), ids);
+                } else {
                     let num_found = waiting.num_found;
                     waiting.found[num_found + place] = entry;
-                    near.put(hash, (key, entry));
-                } else {
-                    waiting.put_apart(place, short.ids(&entry))?;
+                    if was_met {
+                        near.put(hash, (key, entry));
+                    }
                 }
             } else if let Some(id) = tokenizer.token_of(&text[waiting.range(start, place)]) {
-                waiting.put_apart(place, &[id])?;
+                waiting.put_fresh(place, &[id])?;
             } else {
-                let apart = waiting.put_apart(place, &[])?;
-                waiting.missed.push(Missed { apart, hash, key });
+                let number = waiting.put_fresh(place, &[])?;
+                waiting.missed.push(Missed { number, hash, key });
             }
         }
         Ok(())
     }
 
-    /// Puts into the tables what was merged. Only now: it may drive out what was found there.
+    /// Puts into the tables what was merged.
     fn remember(&mut self) {
         let Cache { short, long, waiting, .. } = &mut *self.cache;
         for missed in &waiting.missed {
-            short.insert(missed.hash, missed.key, waiting.ids_of(missed));
+            short.learn(missed.hash, missed.key, waiting.ids_of(missed));
         }
         for missed in &waiting.missed_long {
-            long.insert(missed.hash, missed.key, waiting.ids_of(missed));
+            long.learn(missed.hash, missed.key, waiting.ids_of(missed));
         }
         waiting.clear();
+        self.cache.make_room();
     }
 
     /// One that has no entry in the cache, after all that wait.
@@ -257,15 +277,24 @@ impl<'a> Pending<'a> {
         self.flush()?;
         let range = self.end..end;
         self.skip_to(end);
-        let Tokenizer { table, levels, vocab, .. } = self.tokenizer;
+        let Tokenizer { table, levels, .. } = self.tokenizer;
         if let Some(id) = self.tokenizer.token_of(&self.text[range.clone()]) {
-            return append(self.out, &[id]);
+            append(self.out, &[id])
+        } else if let Some(levels) = levels {
+            levels.encode(table, self.text, range, self.cache, self.out, self.control)
+        } else {
+            self.tokenizer.encode_long(&self.text[range], self.out, self.control)
         }
-        if let Some(levels) = levels {
-            return levels.encode(table, self.text, range, self.cache, self.out, self.control);
-        }
-        let length_of = |id| vocab.bytes(id).map_or(0, <[u8]>::len);
-        encode_through_window(table, length_of, &self.text[range], self.out, self.control)
+    }
+}
+
+impl Tokenizer {
+    /// Appends the ids of a pretoken that has no entry in the cache and is no token.
+    #[inline(never)]
+    fn encode_long(&self, pretoken: &[u8], out: &mut Vec<u32>, control: &Control) -> Result<()> {
+        let length_of = |id| self.vocab.bytes(id).map_or(0, <[u8]>::len);
+        let encode = |out: &mut Vec<u32>| encode_through_windows(&self.table, length_of, pretoken, out, control);
+        self.recent.find_or_encode(pretoken, out, encode)
     }
 }
 

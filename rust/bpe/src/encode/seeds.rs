@@ -1,45 +1,49 @@
-//! What a cache knows from the beginning: the tokens that a vocabulary learnt first, which are what most texts are made
-//! of. It is short texts that profit: new words are few in each, and a few take as long to be merged as many.
+//! What is known from the beginning: the short tokens that the merges make of their bytes. A pretoken that is one of them
+//! need not be merged.
+//!
+//! In English they are all but 6 of 100 pretokens, and a quarter of those that are met for the first time. It is short
+//! texts that profit most: new words are few in each, and a few take as long to be merged as many.
 
-use super::cache::{Entry, Key, ShortTable};
-use super::lockstep::merge_words;
+use super::key::Key;
 use super::merge::MergeTable;
-use super::near::NearTable;
+use super::near::{Entry, NearTable};
+use super::table::Table;
 use crate::error::Result;
-use crate::memory::reserve;
-use crate::raw::simd::{Instructions, Job, Simd};
+use crate::memory::push;
+use crate::vocab::Vocab;
 use crate::word_key;
 
+/// Those that are known to all threads: as many may be learnt before their table is made anew.
+const MAX_SEEDS: usize = 1 << 17;
 /// Half of what the table of frequent pretokens holds, so that most stay until they are asked for.
-const MAX_SEEDS: usize = 1 << 13;
+const MAX_FREQUENT: usize = 1 << 13;
 
-/// Entries for pretokens of up to 15 bytes.
+/// The tokens that a vocabulary learnt first, which are what most texts are made of.
 #[derive(Debug)]
-pub(super) struct Seeds(Vec<Entry<u128, 4>>);
+pub(super) struct Seeds(Vec<Entry>);
 
 impl Seeds {
-    /// Of tokens in the order they were learnt in. Each is merged: whatever comes of it is its entry.
+    /// And the table of all threads.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-    pub(super) fn new<'v>(table: &MergeTable, tokens: impl Iterator<Item = &'v [u8]>) -> Result<Self> {
-        let keys = tokens.filter_map(|token| word_key::pack(token, &(0..token.len()))).take(MAX_SEEDS);
-        let mut entries = Vec::new();
-        reserve(&mut entries, MAX_SEEDS)?;
-        entries.extend(keys.map(|key| (key, [0; 4])));
-        Instructions::best().run(Merge { table, entries: &mut entries });
-        entries.retain(|(_, places)| places[ShortTable::INLINE] > 0);
-        entries.shrink_to_fit();
-        Ok(Self(entries))
-    }
-
-    /// Without those pretokens that are something else than what the merges come to.
-    pub(super) fn without(mut self, is_other: impl Fn(&[u8]) -> bool) -> Self {
-        self.0.retain(|(key, _)| {
-            let (bytes, length) = word_key::unpack(*key);
-            !is_other(&bytes[..length])
-        });
-        self
+    pub(super) fn new(vocab: &Vocab, merges: &MergeTable) -> Result<(Self, Table<u128, 4>)> {
+        let mut seeds = Vec::new();
+        for id in merges.ids_of_made()? {
+            if let Some(token) = vocab.bytes(id)
+                && let Some(key) = word_key::pack(token, &(0..token.len()))
+            {
+                push(&mut seeds, (key, [id, 0, 0, 1]))?;
+            }
+        }
+        seeds.truncate(MAX_SEEDS);
+        let mut table = Table::with_room(seeds.len());
+        for &(key, [id, ..]) in &seeds {
+            table.prepare(key.hash(), key, &[id]);
+        }
+        seeds.truncate(MAX_FREQUENT);
+        seeds.shrink_to_fit();
+        Ok((Self(seeds), table))
     }
 
     pub(super) fn sow(&self, near: &mut NearTable) {
@@ -49,56 +53,33 @@ impl Seeds {
     }
 }
 
-/// Fills the entries of keys that have at most three ids.
-struct Merge<'a> {
-    table: &'a MergeTable,
-    entries: &'a mut [Entry<u128, 4>],
-}
-
-impl Job for Merge<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "to be compiled for the kind of processor that the caller is compiled for")]
-    fn run<S: Simd>(self, simd: S) {
-        for some in self.entries.chunks_mut(1 << 10) {
-            let words: Vec<u128> = some.iter().map(|(key, _)| *key).collect();
-            let words = (0..).zip(words.into_iter().map(word_key::unpack));
-            merge_words(simd, self.table, words, |index, ids| {
-                let (_, places) = &mut some[usize::from(index)];
-                if ids.len() <= ShortTable::INLINE {
-                    places[..ids.len()].copy_from_slice(ids);
-                    places[ShortTable::INLINE] = ids.len() as u32;
-                }
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::cache::look_up;
+    use super::super::merge::testing::table;
+    use super::super::near::look_up;
     use super::*;
-    use crate::Control;
-    use crate::encode::merge::testing::{MERGES, table};
 
     #[test]
-    fn what_is_sown_is_what_the_merges_come_to() {
-        let table = table(MERGES).unwrap();
-        let tokens = ["a", "aaaa", "aab", "abcabc", "cccccccccc", "a token of more bytes than a key has", "zab"];
-        let seeds = Seeds::new(&table, tokens.iter().map(|token| token.as_bytes())).unwrap();
+    fn the_tokens_that_merges_make_are_known() {
+        let merges = [("a", "b"), ("b", "d"), ("c", "c"), ("ab", "c"), ("cc", "cc"), ("a", "bd")];
+        let bytes = (0..=255).map(|byte| vec![byte]);
+        let products = merges.iter().map(|(left, right)| [left.as_bytes(), right.as_bytes()].concat());
+        let more = [b"zab".to_vec()];
+        let vocab = Vocab::new((0..).zip(bytes.chain(products).chain(more)).collect()).unwrap();
+        let (seeds, known) = Seeds::new(&vocab, &table(&merges).unwrap()).unwrap();
         let mut near = NearTable::new();
-        seeds.without(|token| token == b"zab").sow(&mut near);
-        let found = |token: &str| {
-            let key = word_key::pack(token.as_bytes(), &(0..token.len()))?;
+        seeds.sow(&mut near);
+        let found = |name: &str| {
+            let key = word_key::pack(name.as_bytes(), &(0..name.len())).unwrap();
             let (places, is_found) = look_up(&near.buckets()[NearTable::index(key.hash())], key);
-            is_found.then(|| places[..places[3] as usize].to_vec())
+            assert_eq!(known.find(key.hash(), key), is_found.then_some(places));
+            is_found.then_some(places[0])
         };
-        for token in &tokens[..4] {
-            let mut ids = Vec::new();
-            table.encode(token.as_bytes(), &mut ids, &Control::new()).unwrap();
-            assert_eq!(found(token), Some(ids), "{token}");
+        for name in ["a", "ab", "bd", "abc", "cccc"] {
+            assert_eq!(found(name), vocab.id(name.as_bytes()), "{name}");
         }
-        assert_eq!([found(tokens[4]), found(tokens[5]), found("zab")], [None, None, None]);
+        for name in ["abd", "zab", "zz"] {
+            assert_eq!(found(name), None, "{name}"); // the first comes to ab and d
+        }
     }
 }

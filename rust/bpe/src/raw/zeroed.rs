@@ -3,8 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapRaw};
 
 /// The size of a huge page where there are any, and where they must begin.
 pub(crate) const HUGE_PAGE: usize = 1 << 21;
@@ -12,7 +13,7 @@ pub(crate) const HUGE_PAGE: usize = 1 << 21;
 /// Asks for huge pages behind the values of a large vector: to touch a page for the first time takes as long as to
 /// encode some kilobytes, and there are 500 times fewer of them. Only a hint.
 pub(crate) fn prefer_huge_pages<T>(values: &mut Vec<T>) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     {
         let spare = values.spare_capacity_mut();
         let skipped = spare.as_ptr().cast::<u8>().align_offset(HUGE_PAGE);
@@ -22,7 +23,7 @@ pub(crate) fn prefer_huge_pages<T>(values: &mut Vec<T>) {
             unsafe { libc::madvise(spare.as_mut_ptr().byte_add(skipped).cast(), size_bytes, libc::MADV_HUGEPAGE) };
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", not(miri))))]
     let _ = values;
 }
 
@@ -30,7 +31,7 @@ pub(crate) fn prefer_huge_pages<T>(values: &mut Vec<T>) {
 ///
 /// # Safety
 /// They must be.
-pub(crate) unsafe trait AllZero: Copy {}
+pub(crate) unsafe trait AllZero {}
 
 // SAFETY: 0.
 unsafe impl AllZero for u32 {}
@@ -38,6 +39,10 @@ unsafe impl AllZero for u32 {}
 unsafe impl AllZero for u64 {}
 // SAFETY: 0.
 unsafe impl AllZero for u128 {}
+// SAFETY: that of 0.
+unsafe impl AllZero for AtomicU32 {}
+// SAFETY: that of 0.
+unsafe impl AllZero for AtomicU64 {}
 // SAFETY: the values of its elements.
 unsafe impl<T: AllZero, const N: usize> AllZero for [T; N] {}
 // SAFETY: the values of its parts; what is between them has none.
@@ -53,8 +58,9 @@ pub(crate) struct CacheLines<T>(pub(crate) T);
 /// An array of zeros in memory that costs nothing before it is used, on huge pages where the system has them: a table
 /// that is read all over has fewer pages than the processor's list of them.
 pub(crate) struct Zeroed<T> {
-    /// Longer by what it takes to begin at a huge page; `None` for an empty array.
-    map: Option<MmapMut>,
+    /// Longer by what it takes to begin at a huge page; `None` for an empty array. Of a `MmapMut` there would be a slice
+    /// first, of bytes that nobody changes, and then values made of it that atomics may change.
+    map: Option<MmapRaw>,
     start: usize,
     length: usize,
     values: PhantomData<T>,
@@ -67,7 +73,7 @@ impl<T: AllZero> Zeroed<T> {
         let size_bytes = length.checked_mul(size_of::<T>())?.max(1);
         if size_bytes < HUGE_PAGE / 4 {
             return Some(Self {
-                map: Some(MmapMut::map_anon(size_bytes).ok()?),
+                map: Some(MmapMut::map_anon(size_bytes).ok()?.into()),
                 start: 0,
                 length,
                 values: PhantomData,
@@ -75,8 +81,8 @@ impl<T: AllZero> Zeroed<T> {
         }
         // Whole huge pages behind where the array begins: the last of them would be small ones if it were cut short.
         let size_bytes = size_bytes.checked_next_multiple_of(HUGE_PAGE)?;
-        let map = MmapMut::map_anon(size_bytes.checked_add(HUGE_PAGE)?).ok()?;
-        #[cfg(target_os = "linux")]
+        let map = MmapRaw::from(MmapMut::map_anon(size_bytes.checked_add(HUGE_PAGE)?).ok()?);
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::HugePage); // where there are none, small ones serve
         let start = map.as_ptr().align_offset(HUGE_PAGE);
         (start < HUGE_PAGE).then_some(Self { map: Some(map), start, length, values: PhantomData })
@@ -104,8 +110,8 @@ impl<T> Deref for Zeroed<T> {
 impl<T> DerefMut for Zeroed<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        let Some(map) = &mut self.map else { return &mut [] };
-        // SAFETY: as above, and the map is borrowed mutably.
+        let Some(map) = &self.map else { return &mut [] };
+        // SAFETY: as above, and whoever has the map borrowed it mutably with `self`.
         unsafe { std::slice::from_raw_parts_mut(map.as_mut_ptr().add(self.start).cast(), self.length) }
     }
 }
