@@ -10,14 +10,12 @@ use std::ops::Range;
 
 use rustc_hash::FxHashSet;
 
-use super::apart::Ids;
 use super::cache::Cache;
 use super::key::Key;
 use super::merge::MergeTable;
-use super::near::MAX_IDS;
 use crate::control::Control;
 use crate::error::Result;
-use crate::memory::{append, reserve};
+use crate::memory::reserve;
 use crate::word_key;
 
 /// Bytes or symbols between two looks at the control: a pretoken may be as long as the text.
@@ -93,14 +91,7 @@ impl Subwords {
         let key = key | WORD;
         let hash = key.hash();
         if let Some(places) = cache.short.find(hash, key) {
-            return match Ids::of(&places) {
-                None => append(symbols, &places[..places[MAX_IDS] as usize]),
-                Some(range) => {
-                    reserve(symbols, range.length as usize)?;
-                    symbols.extend(cache.short.apart().ids(range));
-                    Ok(())
-                }
-            };
+            return cache.short.append_ids(&places, symbols);
         }
         let first = symbols.len();
         self.table.encode(&text[range], symbols, control)?;

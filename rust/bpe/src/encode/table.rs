@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use super::apart::{Apart, Ids};
 use super::key::Key;
+use crate::error::Result;
+use crate::memory::reserve;
 use crate::raw::zeroed::{CacheLines, Zeroed};
 
 /// The words of a cache line.
@@ -115,6 +117,20 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
         entry[Self::ENTRY - 1].store(last, Ordering::Relaxed);
     }
 
+    /// Appends the ids of an entry that was found.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub(super) fn append_ids(&self, places: &[u32; PLACES], out: &mut Vec<u32>) -> Result<()> {
+        let length = places[PLACES - 1] as usize;
+        reserve(out, length)?;
+        match Ids::of(places) {
+            None => out.extend_from_slice(&places[..length]),
+            Some(ids) => out.extend(self.apart.ids(ids)),
+        }
+        Ok(())
+    }
+
     #[inline]
     pub(super) fn apart(&self) -> &Apart {
         &self.apart
@@ -122,33 +138,37 @@ impl<K: Key, const PLACES: usize> Table<K, PLACES> {
 
     /// Remembers the ids of a pretoken that was met, if there is room.
     pub(super) fn learn(&self, hash: u32, key: K, ids: &[u32]) {
-        if let Some(mut places) = self.apart.places(ids.iter().copied()) {
-            places[PLACES - 1] |= ONCE;
-            self.put(hash, key, &places);
+        let Some(entry) = self.claim(hash, key) else { return };
+        let Some(mut places) = self.apart.places::<PLACES>(ids.iter().copied()) else {
+            entry[Self::LAST_OF_KEY].store(FREE, Ordering::Relaxed);
+            return;
+        };
+        places[PLACES - 1] |= ONCE;
+        for (index, word) in entry[..Self::LAST_OF_KEY].iter().enumerate() {
+            word.store(key.word(index), Ordering::Relaxed);
         }
+        for (pair, word) in places.chunks_exact(2).zip(&entry[K::NUM_WORDS..]) {
+            word.store(word_of(pair[0], pair[1]), Ordering::Relaxed);
+        }
+        entry[Self::LAST_OF_KEY].store(key.word(Self::LAST_OF_KEY), Ordering::Release);
+        self.num_entries.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn put(&self, hash: u32, key: K, places: &[u32; PLACES]) {
+    /// A free entry for a key, to be written by the caller alone; none if there is no room, or the key is there.
+    fn claim(&self, hash: u32, key: K) -> Option<&[AtomicU64]> {
         for entry in self.lines().all(hash).flat_map(|line| line.chunks_exact(Self::ENTRY)) {
             let last_of_key = &entry[Self::LAST_OF_KEY];
-            let claim = last_of_key.compare_exchange(FREE, CLAIMED, Ordering::Relaxed, Ordering::Acquire);
-            if let Err(last) = claim {
-                let is_same = |index: usize| entry[index].load(Ordering::Relaxed) == key.word(index);
-                if last == key.word(Self::LAST_OF_KEY) && (0..Self::LAST_OF_KEY).all(is_same) {
-                    return;
+            match last_of_key.compare_exchange(FREE, CLAIMED, Ordering::Relaxed, Ordering::Acquire) {
+                Ok(_) => return Some(entry),
+                Err(last) => {
+                    let is_same = |index: usize| entry[index].load(Ordering::Relaxed) == key.word(index);
+                    if last == key.word(Self::LAST_OF_KEY) && (0..Self::LAST_OF_KEY).all(is_same) {
+                        return None;
+                    }
                 }
-                continue;
             }
-            for (index, word) in entry[..Self::LAST_OF_KEY].iter().enumerate() {
-                word.store(key.word(index), Ordering::Relaxed);
-            }
-            for (pair, word) in places.chunks_exact(2).zip(&entry[K::NUM_WORDS..]) {
-                word.store(word_of(pair[0], pair[1]), Ordering::Relaxed);
-            }
-            last_of_key.store(key.word(Self::LAST_OF_KEY), Ordering::Release);
-            self.num_entries.0.fetch_add(1, Ordering::Relaxed);
-            return;
         }
+        None
     }
 
     /// Remembers the ids of a pretoken that was not met yet, while no other thread knows of the table.
@@ -322,9 +342,9 @@ mod tests {
     }
 
     fn found<K: Key, const PLACES: usize>(table: &Table<K, PLACES>, key: K) -> Option<Vec<u32>> {
-        let places = table.find(key.hash(), key)?;
-        let ids = || places[..places[PLACES - 1] as usize].to_vec();
-        Some(Ids::of(&places).map_or_else(ids, |range| table.apart.ids(range).collect()))
+        let mut ids = Vec::new();
+        table.append_ids(&table.find(key.hash(), key)?, &mut ids).unwrap();
+        Some(ids)
     }
 
     /// Fills tables that are renewed when they are full, until they must not grow; returns how many of what was put in
@@ -385,6 +405,20 @@ mod tests {
         assert!(bounded.is_full());
         let renewed = bounded.renewed().unwrap();
         assert_eq!([7, 8, 9].map(|number| found(&renewed, key_of(number))), [None, Some(vec![8]), None]);
+    }
+
+    #[test]
+    fn what_finds_no_entry_takes_no_room_for_its_ids() {
+        let table = Short::new(PROBED, Arc::new(Apart::new(1 << 10)));
+        let num_entries = (PROBED * Short::WAYS) as u32;
+        for number in 0..num_entries {
+            table.learn(key_of(number).hash(), key_of(number), &[number]);
+        }
+        for _ in 0..3 {
+            table.learn(key_of(num_entries).hash(), key_of(num_entries), &[7; 600]);
+        }
+        assert_eq!((table.entries().count(), table.apart.is_full()), (num_entries as usize, false));
+        assert_eq!(found(&table, key_of(num_entries)), None);
     }
 
     #[test]
