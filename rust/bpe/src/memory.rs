@@ -59,9 +59,10 @@ pub(crate) fn filled<T: Clone>(value: T, length: usize) -> Result<Vec<T>> {
 }
 
 /// Asks for so much memory at once and gives it back. What follows needs it in many small parts, and one of those that
-/// was refused would end the process.
+/// was refused would end the process. Memory that nobody looks at would be left out by the optimiser, and the question
+/// with it.
 pub(crate) fn expect_room(size_bytes: usize) -> Result<()> {
-    with_capacity::<u8>(size_bytes).map(drop)
+    with_capacity::<u8>(size_bytes).map(|room| drop(std::hint::black_box(room)))
 }
 
 fn refused<T>(length: usize) -> Error {
@@ -70,20 +71,29 @@ fn refused<T>(length: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::hint::black_box;
+
     use super::*;
 
     #[test]
     fn what_is_refused_is_an_error_that_says_how_much() {
         let refusals = [
-            reserve(&mut Vec::<u64>::new(), usize::MAX / 16),
-            with_capacity::<u64>(usize::MAX / 16).map(drop),
-            filled(0_u64, usize::MAX / 16).map(drop),
-            resize(&mut vec![1_u64], usize::MAX / 16, 0),
+            reserve(black_box(&mut Vec::<u64>::new()), usize::MAX / 16),
+            with_capacity::<u64>(usize::MAX / 16).map(black_box).map(drop),
+            filled(0_u64, usize::MAX / 16).map(black_box).map(drop),
+            resize(black_box(&mut vec![1_u64]), usize::MAX / 16, 0),
             expect_room(usize::MAX / 2),
         ];
         for refusal in refusals {
             assert!(matches!(refusal, Err(Error::OutOfMemory(size_bytes)) if size_bytes >= usize::MAX / 2 - 16));
         }
+    }
+
+    /// Less than what no vector may have: only the system can refuse it. An optimiser may leave out what nobody looks at.
+    #[test]
+    fn the_room_that_is_expected_is_really_asked_for() {
+        let size_bytes = 1 << 62;
+        assert!(matches!(expect_room(size_bytes), Err(Error::OutOfMemory(refused)) if refused == size_bytes));
     }
 
     #[test]

@@ -102,9 +102,10 @@ pub(crate) fn copied(bytes: &[u8]) -> PyResult<Vec<u8>> {
 }
 
 /// Asks for so much memory at once and gives it back. What follows needs it in many small parts, and one of those that
-/// was refused would end the process.
+/// was refused would end the process. Memory that nobody looks at would be left out by the optimiser, and the question
+/// with it.
 pub(crate) fn expect_room(size_bytes: usize) -> PyResult<()> {
-    reserve(&mut Vec::<u8>::new(), size_bytes)
+    reserve(std::hint::black_box(&mut Vec::<u8>::new()), size_bytes)
 }
 
 /// A whole number of 64 bits; the error names the argument.
