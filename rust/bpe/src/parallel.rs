@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::error::Result;
@@ -41,9 +41,14 @@ impl Pool {
         is_complete.then_some(pool)
     }
 
-    /// The result of `work` on each thread.
+    /// The result of `work` on each thread. It begins when all threads have begun, for which they need memory that no
+    /// error tells of: the first of them must not have taken it for its work.
     fn broadcast<R: Send>(&self, work: impl Fn() -> R + Sync) -> Vec<R> {
-        self.pool.as_ref().expect("a pool that was started").broadcast(|_| work())
+        let all_have_begun = Barrier::new(self.threads.len());
+        self.pool.as_ref().expect("a pool that was started").broadcast(|_| {
+            all_have_begun.wait();
+            work()
+        })
     }
 }
 
